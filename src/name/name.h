@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses to faces: how an endpoint that has a public address is found by gnezdo peers, and who may answer for it.
+ *
+ * The registry is the kernel's abstract AF_UNIX namespace, which belongs to a network namespace and needs no clean-up.
+ * Errors: -errno. No state. Sources: unix(7), ip(7), sock_diag(7), netlink(7), rtnetlink(7).
+ */
+#ifndef GN_NAME_NAME_H
+#define GN_NAME_NAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* An internet address as gnezdo compares them: a v4-mapped AF_INET6 address is family AF_INET here. */
+struct gn_addr {
+	uint16_t family; /* AF_INET, AF_INET6; 0: none */
+	uint16_t port;   /* host order */
+	uint32_t scope;  /* sin6_scope_id, 0 but for link-local addresses */
+	uint8_t ip[16];  /* network order; AF_INET uses the first 4, the rest 0 */
+};
+
+/* A name in the abstract namespace. */
+struct gn_name {
+	struct sockaddr_un sun;
+	socklen_t len;
+};
+
+/* From what a program passed to bind, connect, sendto. -EAFNOSUPPORT: not an internet address; -EINVAL: too short. */
+int gn_addr_from_sockaddr(struct gn_addr *to, const struct sockaddr *sa, socklen_t len);
+
+/* What the kernel would show a program whose socket is of `domain` (v4 addresses become v4-mapped for AF_INET6). Writes at most
+ * sizeof(struct sockaddr_in6) bytes to `to` and returns the length. */
+socklen_t gn_addr_to_sockaddr(struct sockaddr_storage *to, const struct gn_addr *a, int domain);
+
+bool gn_addr_is_wildcard(const struct gn_addr *a);
+bool gn_addr_is_loopback(const struct gn_addr *a);
+bool gn_addr_is_multicast(const struct gn_addr *a); /* or the broadcast address */
+bool gn_addr_equal(const struct gn_addr *a, const struct gn_addr *b);
+
+/* 1: packets to this address stay on this machine (loopback, wildcard, an address of one of its interfaces); 0: not. */
+int gn_addr_is_local(const struct gn_addr *a);
+
+/* The private face of a listener on `at` (wildcards have names of their own; an AF_INET6 wildcard that also takes IPv4 is `dual`). */
+void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual);
+
+/* The names to try, best first, for a caller of `to`: exact, wildcard of its family, dual wildcard. Returns how many (at most 3). */
+int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to);
+
+/* The name that a caller binds its own end to: it spells both addresses, so that the kernel keeps the pair unique. */
+void gn_name_caller(struct gn_name *to, const struct gn_addr *from, const struct gn_addr *dest);
+
+/* Reads such a name back. -EINVAL: not one of ours. */
+int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct gn_addr *dest);
+
+/* Where the two ends of the AF_UNIX connection between these two kernel sockets meet to share a segment; the order of the inodes does
+ * not matter. */
+void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b);
+
+/* Likewise for the two ends of an internet connection or of a datagram pair; `kind` is 's' (stream) or 'd' (datagram). */
+void gn_name_meeting_inet(struct gn_name *to, char kind, const struct gn_addr *a, const struct gn_addr *b);
+
+/* The inode of the socket that the AF_UNIX socket `fd` is connected to (sock_diag, UDIAG_SHOW_PEER), and its own.
+ * -ENOTCONN: no peer; -EOPNOTSUPP: this kernel does not tell. */
+int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer);
+
+/* The user who owns the kernel's listener (stream) or bound socket (datagram) on exactly this address, or a wildcard that covers
+ * it. -ENOENT: nobody. */
+int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
+
+/* May a process of user `holder` answer for `at`? Root, the caller's own user, or the owner of the public face. */
+bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);
+
+/* May a caller of user `uid` say that its address is `from`? The address must be local, ports below the kernel's
+ * net.ipv4.ip_unprivileged_port_start are root's. */
+bool gn_name_may_call(const struct gn_addr *from, uid_t uid);
+
+#endif

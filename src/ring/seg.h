@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The layout of a segment: one sealed memfd that holds the two rings of a connection. Types only.
+ *
+ * Both processes map the same bytes and neither trusts the other. Every field says who writes it:
+ *   [P] the producer of that direction   [C] its consumer   [I] fixed before the segment is shared
+ * A field that the peer can write is read once into a local and range-checked before use. [RING-2]
+ *
+ * Units: indexes and sizes in bytes; indexes run free modulo 2^32 and head - tail is what is queued. [RING-1]
+ */
+#ifndef GN_RING_SEG_H
+#define GN_RING_SEG_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define GN_SEG_MAGIC 0x31306f647a656e67ull /* "gnezdo01", little endian */
+#define GN_LINE 64
+
+/* Values of gn_dir.lane: where the bytes of a direction go. Only ever moves forward. [LANE-2] */
+#define GN_LANE_KERNEL 0u
+#define GN_LANE_RING 1u
+#define GN_LANE_BACK 2u /* in the kernel lane again, for good, after the last byte of the ring */
+
+/* Values of gn_dir.consent: what the consumer allows. KERNEL -> one of the others by compare-and-swap. */
+#define GN_CONSENT_NONE 0u
+#define GN_CONSENT_GIVEN 1u
+#define GN_CONSENT_REFUSED 2u
+
+/* One direction. Each of the two busy indexes has a line of its own; the third line changes seldom, so both sides keep it
+ * in their caches while the connection is hot. */
+struct gn_dir {
+	alignas(GN_LINE) _Atomic uint32_t head; /* [P] bytes ever written */
+
+	alignas(GN_LINE) _Atomic uint32_t tail; /* [C] bytes ever read */
+
+	alignas(GN_LINE) _Atomic uint32_t c_parked; /* [C] sets before it sleeps, [P] clears: a bell is due */
+	_Atomic uint32_t p_parked;                  /* [P] sets before it sleeps, [C] clears: a bell is due */
+	_Atomic uint32_t lane;                      /* [P] GN_LANE_* */
+	_Atomic uint32_t consent;                   /* [C] GN_CONSENT_* */
+	_Atomic uint64_t switch_pos;                /* [P] stream position of the ring's first byte; set before lane */
+	_Atomic uint32_t fin;                       /* [P] nothing follows head: half-closed */
+	_Atomic uint32_t deaf;                      /* [C] reads no more: writing is EPIPE */
+	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
+	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */
+	_Atomic uint64_t bells;                     /* [P] bytes in the kernel lane of this direction that are bells */
+};
+
+struct gn_seg {
+	uint64_t magic;     /* [I] */
+	uint32_t ring_size; /* [I] bytes of each ring, a power of two */
+	uint32_t records;   /* [I] 1: the rings hold records, not a stream */
+	struct gn_dir dir[2]; /* [0] from the side that made the segment, [1] towards it */
+};
+
+#define GN_SEG_HEAD 4096u /* the rings start here, page-aligned: first dir[0]'s, then dir[1]'s */
+
+static_assert(sizeof(struct gn_dir) == 3 * GN_LINE, "one line each: head, tail, the rest");
+static_assert(sizeof(struct gn_seg) == 7 * GN_LINE, "header line and two directions");
+static_assert(sizeof(struct gn_seg) <= GN_SEG_HEAD, "header fits its page");
+
+#endif

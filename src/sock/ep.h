@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Endpoints as every process of a forked family sees them: the pool, one memfd named "gnezdo-pool" mapped shared.
+ *
+ * An endpoint is gnezdo's state for one open socket (one open file description), shared by every dup and every forked copy.
+ * Peers never see this memory; `gnezdo ss` opens it read-only through /proc/PID/fd. Types only; offsets and indexes, no pointers.
+ *
+ * Units: bytes; stream positions count from the connection's first byte. Owner of each half's fields: whoever holds its lock.
+ */
+#ifndef GN_SOCK_EP_H
+#define GN_SOCK_EP_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "name/name.h"
+#include "ring/ring.h"
+
+#define GN_POOL_NAME "gnezdo-pool"
+#define GN_POOL_MAGIC 0x314c4f4f504e47ull
+#define GN_POOL_SLOTS 65536u
+#define GN_HOLDERS 6 /* pids that a slot can name */
+
+enum gn_state { /* stored in gn_ep.state as uint32_t; names as ss(8) prints them */
+	GN_FREE = 0,
+	GN_UNCONN,
+	GN_LISTEN,
+	GN_ESTAB,
+};
+
+/* Why an endpoint is in the kernel lane or was not taken over. [LANE-5] Texts: gn_reason_text(). */
+enum gn_reason {
+	GN_WHY_NONE = 0,     /* on the ring */
+	GN_WHY_COLD,         /* too little traffic so far */
+	GN_WHY_NO_FACE,      /* the peer's address has no private face: not under gnezdo */
+	GN_WHY_REMOTE,       /* the peer is on another machine */
+	GN_WHY_NO_PEER,      /* the peer does not answer the offer: not under gnezdo, or pinned */
+	GN_WHY_LANE_KERNEL,  /* --lane kernel */
+	GN_WHY_SHARED,       /* several processes hold the endpoint */
+	GN_WHY_INHERITED,    /* came through exec or from another process: bytes before are not counted */
+	GN_WHY_STDIO,        /* dup2 onto 0, 1, 2 or fdopen */
+	GN_WHY_CALL,         /* a call was used that the ring cannot carry */
+	GN_WHY_OOB,          /* out-of-band data */
+	GN_WHY_ANCILLARY,    /* descriptors or credentials were sent or asked for */
+	GN_WHY_OPTION,       /* an option that only the kernel does */
+	GN_WHY_NO_MEMORY,    /* no segment could be made or mapped */
+	GN_WHY_NO_DIAG,      /* the kernel does not tell who the peer is */
+	GN_WHY_TRUST,        /* whoever holds the private face may not answer for the address */
+	GN_WHY_PROTOCOL,     /* the peer wrote nonsense into the segment */
+	GN_WHY_SANDBOX,      /* the process is under a seccomp filter */
+	GN_WHY_BUSY_NAME,    /* the private name is taken */
+	GN_WHY_ADDRESS,      /* not an address gnezdo serves: broadcast, multicast, other family */
+	GN_WHY_COUNT,
+};
+
+/* One direction of one endpoint, this side's half of it. */
+struct gn_half {
+	alignas(GN_LINE) _Atomic uint32_t lock; /* tid of the holder, high bit: somebody waits; robust (lane/lock.h) */
+	_Atomic uint32_t lane;     /* GN_LANE_*: where this half is now */
+	_Atomic uint32_t in_kernel; /* calls of this half inside the kernel lane without the lock */
+	struct gn_ring ring;
+	_Atomic uint32_t shut;     /* this half was shut down by the program */
+	_Atomic uint64_t kernel_bytes; /* moved in the kernel lane, bells excluded: the stream position before the switch */
+	_Atomic uint64_t kernel_msgs;
+	_Atomic uint64_t ring_bytes;
+	_Atomic uint64_t ring_msgs;
+};
+static_assert(sizeof(struct gn_half) == GN_LINE, "a half is one line");
+
+struct gn_ep {
+	alignas(GN_LINE) struct gn_half tx;
+	struct gn_half rx;
+	_Atomic uint32_t state;   /* enum gn_state */
+	_Atomic uint32_t holders; /* processes that hold a descriptor of it */
+	_Atomic uint32_t reason;  /* enum gn_reason */
+	_Atomic uint32_t flags;   /* GN_EP_* */
+	uint16_t domain, type, protocol; /* as the program asked for */
+	uint16_t backlog;
+	struct gn_addr local, peer; /* internet domain; local AF_UNIX names are asked from the kernel */
+	_Atomic int32_t pid[GN_HOLDERS];
+	_Atomic uint32_t promotions, demotions, bells_sent;
+	_Atomic uint32_t sleepers;      /* threads parked in the kernel on this endpoint's descriptor */
+	_Atomic uint64_t bells_eaten;   /* bell bytes taken out of the kernel lane */
+	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
+	uint64_t inode;                 /* of the kernel socket that carries it */
+};
+static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
+
+#define GN_EP_NONBLOCK 1u  /* O_NONBLOCK, shared by all descriptors of it */
+#define GN_EP_PINNED 2u    /* stays in, or returns to, the kernel lane */
+#define GN_EP_EMULATED 4u  /* an internet endpoint carried by an AF_UNIX socket (private face) */
+#define GN_EP_RESET 8u     /* ECONNRESET was due and is not yet reported */
+#define GN_EP_BROKEN 16u   /* the first write after the peer's close was swallowed, as TCP does */
+#define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
+
+struct gn_pool {
+	uint64_t magic;
+	uint32_t slots;   /* GN_POOL_SLOTS */
+	uint32_t ep_size; /* sizeof(struct gn_ep) */
+	_Atomic uint32_t hint, used;
+	alignas(4096) struct gn_ep ep[];
+};
+
+/* Static text of a reason, as `gnezdo ss` and --stats print it. */
+const char *gn_reason_text(uint32_t reason);
+
+#endif
