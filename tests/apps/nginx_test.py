@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""nginx: a master and several workers that share listeners over fork, epoll, sendfile, reload without a lost request."""
+
+import hashlib
+import json
+import os
+import signal
+
+from lib import children, cmdline, free_port, listening, test, unix_listening, until
+
+CONFIG = """
+daemon off;
+master_process on;
+worker_processes %(workers)d;
+error_log stderr warn;
+pid %(dir)s/nginx.pid;
+%(user)s
+events { worker_connections 512; }
+http {
+	access_log off;
+	sendfile on;
+	tcp_nopush on;
+	tcp_nodelay on;
+	keepalive_requests 1000000;
+	default_type application/octet-stream;
+	client_max_body_size 64m;
+	client_body_temp_path %(dir)s/body; proxy_temp_path %(dir)s/proxy; fastcgi_temp_path %(dir)s/fcgi;
+	uwsgi_temp_path %(dir)s/uwsgi; scgi_temp_path %(dir)s/scgi;
+	upstream origin { server 127.0.0.1:%(back)d; keepalive 8; }
+	upstream file { server unix:%(dir)s/back.sock; keepalive 8; }
+	server {
+		listen 127.0.0.1:%(port)d%(listen)s;
+		listen [::1]:%(port)d%(listen)s;
+		listen unix:%(dir)s/front.sock;
+		root %(dir)s/www;
+		location /origin/ { proxy_pass http://origin/; proxy_http_version 1.1; proxy_set_header Connection ""; }
+		location /file/ { proxy_pass http://file/; proxy_http_version 1.1; proxy_set_header Connection ""; }
+	}
+	server {
+		listen 127.0.0.1:%(back)d;
+		listen unix:%(dir)s/back.sock;
+		root %(dir)s/www;
+	}
+}
+"""
+
+
+class Nginx:
+	def __init__(self, bench, workers=2, listen=""):
+		self.bench, self.port, self.back, self.files = bench, free_port(), free_port(), {}
+		os.mkdir(bench.path("www"))
+		for name, size in (("small", 1024), ("big", 10 << 20), ("empty", 0), ("odd", 70001)):
+			content = os.urandom(size)
+			self.files[name] = hashlib.sha256(content).hexdigest()
+			with open(bench.path("www/" + name), "wb") as f:
+				f.write(content)
+		with open(bench.path("nginx.conf"), "w") as f:
+			f.write(CONFIG % {"workers": workers, "dir": bench.dir, "port": self.port, "back": self.back, "listen": listen,
+				"user": "user root;" if os.geteuid() == 0 else ""})
+		self.proc = bench.serve(["nginx", "-e", "stderr", "-p", bench.dir, "-c", bench.path("nginx.conf")], self._ready)
+
+	def _ready(self):
+		return listening(self.port)() and listening(self.back)() and unix_listening(self.bench.path("back.sock"))()
+
+	def workers(self):
+		"""The serving workers: not those that a reload told to go."""
+		return {p for p in children(self.proc.pid) if cmdline(p)[0].startswith("nginx: worker process") and "shutting" not in cmdline(p)[0]}
+
+	def url(self, path, host="127.0.0.1"):
+		return "http://%s:%d/%s" % ("[%s]" % host if ":" in host else host, self.port, path)
+
+	def fetch(self, name, *how, url=None):
+		"""Fetches one file with curl and compares the checksum."""
+		target = self.bench.path("fetched")
+		self.bench.run(["curl", "-gsSf", "-o", target, *how, url or self.url(name)])
+		with open(target, "rb") as f:
+			self.bench.equal(hashlib.sha256(f.read()).hexdigest(), self.files[name], "checksum of " + name)
+		os.unlink(target)
+
+	def stop(self, sig=signal.SIGTERM):
+		self.bench.equal(self.proc.stop(sig), 0, "exit status of nginx")
+
+
+@test("files of 0, 1 KiB, 70 kB and 10 MB arrive whole over IPv4, IPv6 and a socket file", needs=("nginx", "curl"))
+def files(bench):
+	nginx = Nginx(bench)
+	for name in nginx.files:
+		nginx.fetch(name)
+		nginx.fetch(name, url=nginx.url(name, "::1"))
+		nginx.fetch(name, "--unix-socket", bench.path("front.sock"), url="http://localhost/" + name)
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("one connection carries many requests", needs=("nginx", "curl"))
+def keepalive(bench):
+	nginx = Nginx(bench)
+	config = "".join('url = "%s"\noutput = "%s"\n' % (nginx.url(("small", "odd")[i % 2]), bench.path("got%d" % i)) for i in range(120))
+	with open(bench.path("curlrc"), "w") as f:
+		f.write(config)
+	said = bench.output(["curl", "-gsSf", "-K", bench.path("curlrc"), "-w", "%{http_code} %{num_connects}\n"]).split("\n")[:-1]
+	bench.equal(said, ["200 1"] + ["200 0"] * 119, "status and new connections per request")
+	for i in range(120):
+		with open(bench.path("got%d" % i), "rb") as f:
+			bench.equal(hashlib.sha256(f.read()).hexdigest(), nginx.files[("small", "odd")[i % 2]], "checksum of answer %d" % i)
+	nginx.stop()
+	bench.expect_ring("curl", share=0.3)
+
+
+@test("parallel downloads of 10 MB arrive whole", needs=("nginx", "curl"))
+def parallel(bench):
+	nginx = Nginx(bench)
+	words = []
+	for i in range(8):
+		words += ["-o", bench.path("got%d" % i), nginx.url("big")]
+	bench.run(["curl", "-gsSf", "-Z", "--parallel-max", "4", *words])
+	for i in range(8):
+		with open(bench.path("got%d" % i), "rb") as f:
+			bench.equal(hashlib.sha256(f.read()).hexdigest(), nginx.files["big"], "checksum of download %d" % i)
+	nginx.stop()
+
+
+@test("the status, an error page, a range and HEAD are as they should be", needs=("nginx", "curl"), variants=("auto", "ring"))
+def answers(bench):
+	nginx = Nginx(bench)
+	code = ["curl", "-gsS", "-o", "/dev/null", "-w", "%{http_code} %{size_download}"]
+	bench.equal(bench.output([*code, nginx.url("absent")]).split()[0], "404", "an absent file")
+	bench.equal(bench.output([*code, "-r", "1000-1999", nginx.url("odd")]), "206 1000", "a range")
+	bench.equal(bench.output([*code, "-I", nginx.url("big")]), "200 0", "HEAD")
+	bench.equal(bench.output([*code, "-X", "DELETE", nginx.url("big")]).split()[0], "405", "a forbidden method")
+	nginx.stop()
+
+
+def wrk(bench, nginx, name, connections, seconds=1):
+	said = bench.output(["wrk", "-t", "2", "-c", connections, "-d", "%ds" % seconds, nginx.url(name)])
+	bench.check("Socket errors" not in said and "Non-2xx" not in said, said)
+	bench.check("requests in" in said and " 0 requests in" not in said, said)
+
+
+@test("wrk with 50 connections meets no error", needs=("nginx", "wrk"))
+def many(bench):
+	nginx = Nginx(bench)
+	wrk(bench, nginx, "small", 50)
+	nginx.stop(signal.SIGQUIT)
+	bench.expect_ring("wrk", share=0.8)
+	bench.expect_ring("nginx", share=0.8)
+
+
+@test("wrk on 10 MB files meets no error", needs=("nginx", "wrk"), variants=("auto", "ring"))
+def many_big(bench):
+	nginx = Nginx(bench)
+	wrk(bench, nginx, "big", 4)
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("a listener per worker (SO_REUSEPORT) serves", needs=("nginx", "wrk", "curl"))
+def reuseport(bench):
+	nginx = Nginx(bench, workers=3, listen=" reuseport")
+	for name in nginx.files:
+		nginx.fetch(name)
+	wrk(bench, nginx, "small", 20)
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("a proxy passes files on from its origin, over TCP and a socket file", needs=("nginx", "curl"))
+def proxy(bench):
+	nginx = Nginx(bench)
+	for way in ("origin", "file"):
+		for name in nginx.files:
+			nginx.fetch(name, url=nginx.url("%s/%s" % (way, name)))
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("a reload while files are on their way loses no request and changes the workers", needs=("nginx", "curl"))
+def reload(bench):
+	nginx = Nginx(bench)
+	slow = bench.path("slow")
+	download = bench.spawn(["curl", "-gsSf", "--limit-rate", "5M", "-o", slow, nginx.url("big")])
+	until(lambda: os.path.exists(slow) and os.path.getsize(slow) > 100000, 10, "the slow download to be on its way")
+	before = nginx.workers()
+	bench.equal(len(before), 2, "workers before")
+	for _ in range(2):
+		nginx.proc.popen.send_signal(signal.SIGHUP)
+		for name in ("small", "odd", "small", "big", "small"):
+			nginx.fetch(name)
+	until(lambda: len(nginx.workers()) == 2 and not nginx.workers() & before, 10, "new workers")
+	for _ in range(5):
+		nginx.fetch("small")
+	bench.equal(download.wait(), 0, "exit status of the slow download")
+	with open(slow, "rb") as f:
+		bench.equal(hashlib.sha256(f.read()).hexdigest(), nginx.files["big"], "checksum of the slow download")
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("a worker killed with SIGKILL is replaced and nobody hangs", needs=("nginx", "curl"), variants=("auto", "ring"))
+def killed_worker(bench):
+	nginx = Nginx(bench, workers=1)
+	slow = bench.path("slow")
+	download = bench.spawn(["curl", "-gsS", "--limit-rate", "2M", "-o", slow, nginx.url("big")])
+	until(lambda: os.path.exists(slow) and os.path.getsize(slow) > 100000, 10, "the slow download to be on its way")
+	before = nginx.workers()
+	for pid in before:
+		os.kill(pid, signal.SIGKILL)
+	# curl: 18 is a transfer that ended early, 56 a reset. Anything else, 0 and a hang above all, is wrong.
+	bench.check(download.wait() in (18, 56), "curl ended with %d" % download.popen.returncode)
+	until(lambda: nginx.workers() and not nginx.workers() & before, 10, "a new worker")
+	nginx.fetch("odd")
+	nginx.stop(signal.SIGQUIT)
+
+
+@test("gnezdo ss shows the connections of a server in their lanes", needs=("nginx", "curl"), variants=("ring",))
+def shown(bench):
+	nginx = Nginx(bench, workers=1)
+	slow = bench.path("slow")
+	download = bench.spawn(["curl", "-gsSf", "--limit-rate", "4M", "-o", slow, nginx.url("big")])
+	until(lambda: os.path.exists(slow) and os.path.getsize(slow) > 1000000, 10, "the slow download to be on its way")
+	if bench.server_lane:
+		listed = json.dumps(bench.ss())
+		bench.check(":%d" % nginx.port in listed or '%d' % nginx.port in listed, "gnezdo ss does not list port %d: %s" % (nginx.port, listed[:600]))
+		bench.check("ring" in listed, "no ring in gnezdo ss --json: %s" % listed[:600])
+	bench.equal(download.wait(), 0, "exit status of the download")
+	nginx.stop(signal.SIGQUIT)
