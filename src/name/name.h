@@ -28,7 +28,8 @@ struct gn_name {
 	socklen_t len;
 };
 
-/* From what a program passed to bind, connect, sendto. -EAFNOSUPPORT: not an internet address; -EINVAL: too short. */
+/* From what a program passed to bind, connect, sendto. -EAFNOSUPPORT: not an internet address (AF_UNSPEC too, which bind and connect
+ * give meanings of their own); -EINVAL: too short. `sa` need not be aligned. */
 int gn_addr_from_sockaddr(struct gn_addr *to, const struct sockaddr *sa, socklen_t len);
 
 /* What the kernel would show a program whose socket is of `domain` (v4 addresses become v4-mapped for AF_INET6). Writes at most
@@ -40,13 +41,23 @@ bool gn_addr_is_loopback(const struct gn_addr *a);
 bool gn_addr_is_multicast(const struct gn_addr *a); /* or the broadcast address */
 bool gn_addr_equal(const struct gn_addr *a, const struct gn_addr *b);
 
-/* 1: packets to this address stay on this machine (loopback, wildcard, an address of one of its interfaces); 0: not. */
+/* Where a packet to this address goes: a wildcard as destination means this machine, 127.0.0.1 or ::1; others stay as they are. */
+void gn_addr_destination(struct gn_addr *a);
+
+/* 1: packets to this address stay on this machine (loopback, wildcard, an address of one of its interfaces); 0: not, or the kernel
+ * could not be asked. No system call for loopback and wildcard, one lookup in the routing table of the current network
+ * namespace for others (4 of them). */
 int gn_addr_is_local(const struct gn_addr *a);
+
+/* The address that the kernel would call `dest` from, port 0. No system call for loopback and wildcard. -errno as from connect(),
+ * -ENETUNREACH among them. */
+int gn_addr_source(struct gn_addr *from, const struct gn_addr *dest);
 
 /* The private face of a listener on `at` (wildcards have names of their own; an AF_INET6 wildcard that also takes IPv4 is `dual`). */
 void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual);
 
-/* The names to try, best first, for a caller of `to`: exact, wildcard of its family, dual wildcard. Returns how many (at most 3). */
+/* The names to try, best first as the kernel would, for a caller of `to`: exact, wildcard of its family, dual wildcard. A wildcard as
+ * destination is looked for at its loopback address first. Returns how many (at most 3). */
 int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to);
 
 /* The name that a caller binds its own end to: it spells both addresses, so that the kernel keeps the pair unique. */
@@ -63,18 +74,21 @@ void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b);
 void gn_name_meeting_inet(struct gn_name *to, char kind, const struct gn_addr *a, const struct gn_addr *b);
 
 /* The inode of the socket that the AF_UNIX socket `fd` is connected to (sock_diag, UDIAG_SHOW_PEER), and its own.
- * -ENOTCONN: no peer; -EOPNOTSUPP: this kernel does not tell. */
+ * -ENOTCONN: no peer; -EAGAIN: nobody has accepted the connection yet, or the other end is closed; -ENOTSOCK;
+ * -EOPNOTSUPP: this kernel does not tell, or the socket is not AF_UNIX, or is of another network namespace.
+ * The kernel walks its table of AF_UNIX sockets for this: cheap for one promotion, not for each message. */
 int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer);
 
 /* The user who owns the kernel's listener (stream) or bound socket (datagram) on exactly this address, or a wildcard that covers
- * it. -ENOENT: nobody. */
+ * it, as a packet would find it. -ENOENT: nobody, or this kernel does not tell; -EINVAL: not such an address or type. */
 int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
 
-/* May a process of user `holder` answer for `at`? Root, the caller's own user, or the owner of the public face. */
+/* May a process of user `holder` answer for `at`, which this process is calling? Root, the caller's own effective user, or the
+ * owner of the public face. In a user namespace, not the user that stands for all unmapped ones. */
 bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);
 
-/* May a caller of user `uid` say that its address is `from`? The address must be local, ports below the kernel's
- * net.ipv4.ip_unprivileged_port_start are root's. */
+/* May a caller of user `uid` say that its address is `from`? The address must be one local address, not a wildcard, with a port; ports
+ * below the kernel's net.ipv4.ip_unprivileged_port_start are root's. */
 bool gn_name_may_call(const struct gn_addr *from, uid_t uid);
 
 #endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Abstract AF_UNIX names: what they spell. See name.h; unix(7).
+ *
+ *   gnezdo/1/l/127.0.0.1:8080               listener on that address       (l/4/... and l/6/... would say no more)
+ *   gnezdo/1/l/4*:8080  6*:8080  *:8080     listener on 0.0.0.0, on [::] v6 only, on [::] for both
+ *   gnezdo/1/c/127.0.0.1:40000-127.0.0.1:8080   a caller: its own address, then the one it called
+ *   gnezdo/1/m/1a2b-1a2c                    two AF_UNIX sockets meet: inodes in hexadecimal, the smaller first
+ *   gnezdo/1/s/ADDR-ADDR  d/ADDR-ADDR       two ends of an internet stream or datagram pair meet
+ *
+ * IPv6 addresses are 32 hexadecimal digits, then %scope in hexadecimal if there is one. The digit is the version of these rules.
+ * Printable, so that ss(8) and /proc/net/unix show them as they are.
+ *
+ * Invariants: [NAME-1] equal addresses have one spelling and different ones different spellings, so that the kernel's uniqueness
+ * of names is uniqueness of addresses. Two longest addresses fit. Units: bytes.
+ */
+#include "name/name.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/base.h"
+
+#define PREFIX "gnezdo/1/"
+#define PREFIX_LEN (sizeof(PREFIX) - 1)
+#define ADDR_MAX (32 + sizeof("%ffffffff") - 1 + sizeof(":65535") - 1)
+#define TEXT_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1) /* the first byte is the NUL that says "abstract" */
+
+_Static_assert(PREFIX_LEN + 2 + 2 * ADDR_MAX + 1 <= TEXT_MAX, "a pair of the longest addresses fits");
+
+static char *put_hex(char *p, uint64_t n)
+{
+	int shift = 60;
+
+	while (shift && !(n >> shift))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*p++ = "0123456789abcdef"[n >> shift & 15];
+	return p;
+}
+
+static char *put_number(char *p, unsigned int n)
+{
+	if (n >= 10)
+		p = put_number(p, n / 10);
+	*p++ = (char)('0' + n % 10);
+	return p;
+}
+
+static char *put_port(char *p, const struct gn_addr *a)
+{
+	*p++ = ':';
+	return put_number(p, a->port);
+}
+
+static char *put_v6(char *p, const struct gn_addr *a)
+{
+	for (int i = 0; i < 16; i++) {
+		*p++ = "0123456789abcdef"[a->ip[i] >> 4];
+		*p++ = "0123456789abcdef"[a->ip[i] & 15];
+	}
+	if (a->scope) {
+		*p++ = '%';
+		p = put_hex(p, a->scope);
+	}
+	return p;
+}
+
+static char *put_addr(char *p, const struct gn_addr *a)
+{
+	if (a->family == AF_INET6)
+		return put_port(put_v6(p, a), a);
+	for (int i = 0; i < 4; i++) {
+		if (i)
+			*p++ = '.';
+		p = put_number(p, a->ip[i]);
+	}
+	return put_port(p, a);
+}
+
+/* Starts a name of that kind; gives where its text goes on. */
+static char *open_name(struct gn_name *to, char kind)
+{
+	char *p = to->sun.sun_path;
+
+	memset(to, 0, sizeof(*to));
+	to->sun.sun_family = AF_UNIX;
+	*p++ = '\0';
+	memcpy(p, PREFIX, PREFIX_LEN);
+	p += PREFIX_LEN;
+	*p++ = kind;
+	*p++ = '/';
+	return p;
+}
+
+/* The length is exact: in abstract names a NUL behind the text would be part of the name. */
+static void close_name(struct gn_name *to, const char *end)
+{
+	GN_ASSERT((size_t)(end - to->sun.sun_path) <= sizeof(to->sun.sun_path));
+	to->len = (socklen_t)(end - (char *)&to->sun);
+}
+
+static void name_pair(struct gn_name *to, char kind, const struct gn_addr *a, const struct gn_addr *b)
+{
+	char *p = put_addr(open_name(to, kind), a);
+
+	*p++ = '-';
+	close_name(to, put_addr(p, b));
+}
+
+static void name_wildcard(struct gn_name *to, const struct gn_addr *at, bool dual)
+{
+	char *p = open_name(to, 'l');
+
+	if (!dual)
+		*p++ = at->family == AF_INET ? '4' : '6';
+	*p++ = '*';
+	close_name(to, put_port(p, at));
+}
+
+void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual)
+{
+	if (gn_addr_is_wildcard(at))
+		name_wildcard(to, at, dual && at->family == AF_INET6);
+	else
+		close_name(to, put_addr(open_name(to, 'l'), at));
+}
+
+int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to)
+{
+	struct gn_addr exact = *to;
+
+	gn_addr_destination(&exact);
+	gn_name_listener(&names[0], &exact, false);
+	name_wildcard(&names[1], to, false);
+	name_wildcard(&names[2], to, true);
+	return 3;
+}
+
+void gn_name_caller(struct gn_name *to, const struct gn_addr *from, const struct gn_addr *dest)
+{
+	name_pair(to, 'c', from, dest);
+}
+
+void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b)
+{
+	char *p = put_hex(open_name(to, 'm'), GN_MIN(inode_a, inode_b));
+
+	*p++ = '-';
+	close_name(to, put_hex(p, GN_MAX(inode_a, inode_b)));
+}
+
+/* Any order will do, as long as both ends have the same one. */
+static int addr_order(const struct gn_addr *a, const struct gn_addr *b)
+{
+	int ip = memcmp(a->ip, b->ip, sizeof(a->ip));
+
+	if (a->family != b->family)
+		return a->family < b->family ? -1 : 1;
+	if (ip)
+		return ip;
+	if (a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	return (a->scope > b->scope) - (a->scope < b->scope);
+}
+
+void gn_name_meeting_inet(struct gn_name *to, char kind, const struct gn_addr *a, const struct gn_addr *b)
+{
+	bool in_order = addr_order(a, b) <= 0;
+
+	GN_ASSERT(kind == 's' || kind == 'd');
+	name_pair(to, kind, in_order ? a : b, in_order ? b : a);
+}
+
+/* Reading back. Each get_ function moves `*p` behind what it read, never past `end`, and says whether it was there. Spellings that
+ * put_ would not have produced are caught at the end, by spelling what was read once more. */
+
+static bool get_char(const char **p, const char *end, char c)
+{
+	if (*p == end || **p != c)
+		return false;
+	++*p;
+	return true;
+}
+
+static int digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
+}
+
+static bool get_number(const char **p, const char *end, unsigned int base, uint32_t max, uint32_t *n)
+{
+	const char *start = *p;
+	uint64_t value = 0;
+
+	for (; *p != end && (unsigned int)digit_of(**p) < base; ++*p) {
+		value = value * base + (unsigned int)digit_of(**p);
+		if (value > max)
+			return false;
+	}
+	*n = (uint32_t)value;
+	return *p != start;
+}
+
+static bool get_v4(const char **p, const char *end, struct gn_addr *a)
+{
+	uint32_t byte;
+
+	a->family = AF_INET;
+	for (int i = 0; i < 4; i++) {
+		if ((i && !get_char(p, end, '.')) || !get_number(p, end, 10, 255, &byte))
+			return false;
+		a->ip[i] = (uint8_t)byte;
+	}
+	return true;
+}
+
+static bool get_v6(const char **p, const char *end, struct gn_addr *a)
+{
+	if (end - *p < 32)
+		return false;
+	a->family = AF_INET6;
+	for (int i = 0; i < 16; i++, *p += 2) {
+		int high = digit_of((*p)[0]), low = digit_of((*p)[1]);
+
+		if (high > 15 || low > 15)
+			return false;
+		a->ip[i] = (uint8_t)(high << 4 | low);
+	}
+	return !get_char(p, end, '%') || get_number(p, end, 16, UINT32_MAX, &a->scope);
+}
+
+static bool get_addr(const char **p, const char *end, struct gn_addr *a)
+{
+	const char *dot = memchr(*p, '.', (size_t)GN_MIN(end - *p, (ptrdiff_t)4));
+	uint32_t port;
+
+	*a = (struct gn_addr){0};
+	if (!(dot ? get_v4(p, end, a) : get_v6(p, end, a)))
+		return false;
+	if (!get_char(p, end, ':') || !get_number(p, end, 10, UINT16_MAX, &port))
+		return false;
+	a->port = (uint16_t)port;
+	return true;
+}
+
+int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct gn_addr *dest)
+{
+	const char *p = n->sun.sun_path, *end = (const char *)&n->sun + n->len;
+	struct gn_addr source, target;
+	struct gn_name again;
+
+	/* The length comes from the kernel, but by way of whoever called us. */
+	if (n->len > sizeof(n->sun) || n->len <= offsetof(struct sockaddr_un, sun_path) + 1 + PREFIX_LEN + 2)
+		return -EINVAL;
+	p += 1 + PREFIX_LEN + 2;
+	if (!get_addr(&p, end, &source) || !get_char(&p, end, '-') || !get_addr(&p, end, &target))
+		return -EINVAL;
+	gn_name_caller(&again, &source, &target);
+	if (again.len != n->len || memcmp(&again.sun, &n->sun, n->len) != 0)
+		return -EINVAL;
+	*from = source;
+	*dest = target;
+	return 0;
+}
