@@ -87,7 +87,7 @@ int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
  * owner of the public face. In a user namespace, not the user that stands for all unmapped ones. */
 bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);
 
-/* May a caller of user `uid` say that its address is `from`? The address must be one local address, not a wildcard, with a port; ports
+/* May a caller of user `uid` say that its address is `from`? The address must be local and no wildcard, the port not 0; ports
  * below the kernel's net.ipv4.ip_unprivileged_port_start are root's. */
 bool gn_name_may_call(const struct gn_addr *from, uid_t uid);
 
