@@ -2,7 +2,7 @@
 /*
  * Abstract AF_UNIX names: what they spell. See name.h; unix(7).
  *
- *   gnezdo/1/l/127.0.0.1:8080               listener on that address       (l/4/... and l/6/... would say no more)
+ *   gnezdo/1/l/127.0.0.1:8080               listener on that address
  *   gnezdo/1/l/4*:8080  6*:8080  *:8080     listener on 0.0.0.0, on [::] v6 only, on [::] for both
  *   gnezdo/1/c/127.0.0.1:40000-127.0.0.1:8080   a caller: its own address, then the one it called
  *   gnezdo/1/m/1a2b-1a2c                    two AF_UNIX sockets meet: inodes in hexadecimal, the smaller first

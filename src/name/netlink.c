@@ -11,7 +11,7 @@
 /* The payload's length, or -errno. */
 static ssize_t check_answer(const struct nlmsghdr *h, size_t got, int type, size_t payload_min)
 {
-	const struct nlmsgerr *err = NLMSG_DATA(h);
+	const struct nlmsgerr *err = (const void *)((const char *)h + NLMSG_HDRLEN);
 
 	if (got < sizeof(*h) || h->nlmsg_len < sizeof(*h) || h->nlmsg_len > got)
 		return -EPROTO;
