@@ -56,7 +56,8 @@ void bench_table_head(const struct bench *b)
 	if (b->kernel_only)
 		printf("   %s\n", "p50/p99/p99.9 us");
 	else
-		printf(" %8s %7s   %-22s %-22s %s\n", "gnezdo", "ratio", "kernel p50/p99/p99.9us", "gnezdo p50/p99/p99.9us", "on the ring");
+		printf(" %8s %7s   %-22s %-22s %s\n", "gnezdo", "ratio", "kernel p50/p99/p99.9us", "gnezdo p50/p99/p99.9us",
+		       "on the ring");
 	fflush(stdout);
 }
 
@@ -72,7 +73,8 @@ void bench_table_row(const struct bench *b, const struct bench_row *row)
 		quantiles(&kernel, spread[0]);
 		quantiles(&gnezdo, spread[1]);
 	}
-	printf("%-16s %-6s %8s", row->w->name, bench_unit_name(row->w->unit), short_number(kernel.value, number[0], sizeof(number[0])));
+	short_number(kernel.value, number[0], sizeof(number[0]));
+	printf("%-16s %-6s %8s", row->w->name, bench_unit_name(row->w->unit), number[0]);
 	if (error)
 		printf("   FAILED: %s\n", error);
 	else if (b->kernel_only)

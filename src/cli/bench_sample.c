@@ -143,7 +143,8 @@ static bool read_all(struct reader readers[2], const struct workload *w, struct 
 
 static _Noreturn void child_exec(const struct bench *b, const struct workload *w, enum bench_side side, int out, int err)
 {
-	const char *argv[24], **a = argv;
+	const char *words[24] = { NULL }, **a = words;
+	char *argv[24];
 	char run[24], warm[24];
 
 	snprintf(run, sizeof(run), "%ld", b->run_ms);
@@ -163,12 +164,11 @@ static _Noreturn void child_exec(const struct bench *b, const struct workload *w
 		*a++ = "--";
 		*a++ = b->self;
 	}
-	for (const char *const *from = (const char *const[]){ "measure", "--run", run, "--warm", warm, "--dir", b->dir, w->name, NULL };
-	     (*a++ = *from); from++)
-		;
+	memcpy(a, (const char *[]){ "measure", "--run", run, "--warm", warm, "--dir", b->dir, w->name }, 8 * sizeof(*a));
+	memcpy(argv, words, sizeof(argv)); /* execv() asks for char *, and writes to none of them */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0)
-		execv(b->self, (char *const *)argv);
+		execv(b->self, argv);
 	_exit(127);
 }
 
