@@ -54,7 +54,7 @@ static const struct {
 static char dir[64];
 static char self[512];
 static unsigned names_made;
-static uint16_t ports[16];
+static uint16_t ports[64];
 static unsigned ports_seen;
 volatile sig_atomic_t obs_signals;
 
@@ -230,30 +230,33 @@ void obs_bytes(const char *what, const void *buf, long n)
 
 static const char *port_name(uint16_t port)
 {
-	static char name[8];
+	static char name[16];
 	unsigned i;
 
 	if (port == 0)
 		return "0";
 	for (i = 0; i < ports_seen && ports[i] != port; i++)
 		;
-	if (i == ports_seen && ports_seen < 16)
+	if (i == ports_seen && ports_seen < 64)
 		ports[ports_seen++] = port;
 	snprintf(name, sizeof(name), "P%u", i + 1);
 	return name;
 }
 
-/* A path below our directory is DIR/..., an abstract name that we made is @NAME..., one that the kernel made is @AUTO. */
+/* A path below our directory is DIR/..., one from name_any() DIR/NAME, an abstract name that we made is @NAME..., one that the kernel made is @AUTO. */
 static void spell_unix(char *to, size_t room, const struct sockaddr_un *un, socklen_t len)
 {
 	size_t n = len - offsetof(struct sockaddr_un, sun_path);
 	const char *p = un->sun_path;
 
+	bool ours = !strncmp(p, dir, strlen(dir));
+
 	if (n == 0)
 		snprintf(to, room, "unnamed");
+	else if (ours && !strncmp(p + strlen(dir), "/s.", 3))
+		snprintf(to, room, "DIR/NAME");
 	else if (p[0])
-		snprintf(to, room, "%s%.*s", strncmp(p, dir, strlen(dir)) ? "" : "DIR",
-			 (int)strnlen(p, n), strncmp(p, dir, strlen(dir)) ? p : p + strlen(dir));
+		snprintf(to, room, "%s%.*s", ours ? "DIR" : "", (int)strnlen(p, n), ours ? p + strlen(dir) : p);
 	else if (n == 6)
 		snprintf(to, room, "@AUTO");
 	else
@@ -495,7 +498,7 @@ void name_any(struct obs_name *n, uint32_t kind)
 		n->len = (socklen_t)offsetof(struct sockaddr_un, sun_path);
 		n->len += (socklen_t)snprintf(un->sun_path + 1, 100, "obs-%08d-%02u", getpid(), names_made++ % 100) + 1;
 	} else {
-		snprintf(un->sun_path, sizeof(un->sun_path), "%s/s%d.%u", dir, getpid(), names_made++);
+		snprintf(un->sun_path, sizeof(un->sun_path), "%s/s.%d.%u", dir, getpid(), names_made++);
 		n->len = sizeof(*un);
 	}
 }
