@@ -147,9 +147,12 @@ static int children_wait(const struct idle *idle)
 /* Both children have all their connections; false: one of them gave up. */
 static bool all_ready(const struct idle *idle)
 {
+	int count = 0;
 	char byte;
 
-	return read(idle->ready[0], &byte, 1) == 1 && read(idle->ready[0], &byte, 1) == 1;
+	while (count < 2 && read(idle->ready[0], &byte, 1) == 1)
+		count++;
+	return count == 2;
 }
 
 int idle_measure(long connections)

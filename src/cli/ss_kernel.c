@@ -82,7 +82,8 @@ static int unix_ask(int fd)
 static int unix_hear(struct kernel_table *t, int fd, struct nlmsghdr *room)
 {
 	ssize_t n = recv(fd, room, NETLINK_ROOM, 0);
-	int left = (int)n, rc = 0;
+	uint32_t left = n > 0 ? (uint32_t)n : 0; /* unsigned: NLMSG_OK() compares it with a length */
+	int rc = 0;
 
 	if (n <= 0)
 		return n < 0 ? -errno : 1;

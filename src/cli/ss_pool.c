@@ -128,7 +128,7 @@ static int pools_find(struct pools *pools)
 	struct dirent *entry;
 	int rc = proc ? 0 : -errno;
 
-	while (!rc && (entry = readdir(proc)))
+	while (proc && !rc && (entry = readdir(proc)))
 		if (isdigit((unsigned char)entry->d_name[0]))
 			rc = process_look(pools, (pid_t)atoi(entry->d_name));
 	if (proc)

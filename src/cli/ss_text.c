@@ -20,7 +20,7 @@ const char *ss_state(const struct ss_socket *s)
 {
 	if (s->ep.flags & GN_EP_CONNECTING)
 		return "SYN-SENT";
-	switch (s->ep.state) {
+	switch ((uint32_t)s->ep.state) {
 	case GN_LISTEN:
 		return "LISTEN";
 	case GN_ESTAB:
