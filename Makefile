@@ -54,7 +54,7 @@ tsan: ## ring and lane under ThreadSanitizer
 
 fuzz: ## feed garbage to what reads a peer's words; TIME=60 seconds each
 	@scripts/deps build lint
-	@scripts/fuzz
+	@TIME=$(or $(TIME),60) scripts/fuzz
 
 install: all ## put it under PREFIX (/usr/local), with DESTDIR in front
 	@$(MESON) install -C $(BUILD) --no-rebuild --quiet
