@@ -2,8 +2,9 @@
 /*
  * Memory of idle TCP connections on 127.0.0.1, both ends, kernel and user space together.
  *
- * What the whole machine uses, less page cache, is read before anything exists and while all connections stand idle: nobody
- * can hide memory in the kernel or in another process. A busy machine makes the number useless; take the median of several.
+ * Counted are the kernel's memory and shared memory of the whole machine, before anything exists and while all connections stand
+ * idle, and the private memory of the two processes. So nobody can hide memory in the kernel or in another process; what other
+ * processes allocate privately meanwhile is left out. Other programs that use the kernel still disturb: take the median of several.
  */
 #include "cli/cli.h"
 #include "cli/measure.h"
@@ -24,25 +25,59 @@
 
 #define PATIENCE_S 60
 #define SPARE_FDS 128
+#define SETTLE_LOOKS 40
+#define SETTLED_BYTES 131072
 
-/* Bytes of memory in use, less page cache; 0: not to be had. */
-static int64_t memory_used(void)
+/* Sums the values of these names in a file of lines "Name: N kB", in bytes. */
+static int64_t sum_kb(const char *path, const char *const *names)
 {
-	static const struct { const char *name; int sign; } parts[] = {
-		{ "MemTotal:", 1 }, { "MemFree:", -1 }, { "Buffers:", -1 }, { "Cached:", -1 }, { "Shmem:", 1 },
-	};
-	FILE *f = fopen("/proc/meminfo", "re");
-	char name[64];
+	FILE *f = fopen(path, "re");
+	char line[256], name[64];
 	int64_t kb, sum = 0;
 
-	if (!f)
-		return 0;
-	while (fscanf(f, "%63s %" SCNd64 " %*[^\n]", name, &kb) == 2)
-		for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-			if (!strcmp(name, parts[i].name))
-				sum += parts[i].sign * kb;
-	fclose(f);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%63[^:]: %" SCNd64, name, &kb) != 2)
+			continue;
+		for (const char *const *wanted = names; *wanted; wanted++)
+			if (!strcmp(name, *wanted))
+				sum += kb;
+	}
+	if (f)
+		fclose(f);
 	return sum * 1024;
+}
+
+static int64_t memory_of_kernel(void)
+{
+	static const char *const names[] = { "Slab", "VmallocUsed", "Percpu", "PageTables", "Shmem", NULL };
+
+	return sum_kb("/proc/meminfo", names);
+}
+
+/* What shared memory holds is in the kernel's sum already. */
+static int64_t memory_of_process(pid_t pid)
+{
+	static const char *const names[] = { "Pss_Anon", "Pss_File", NULL };
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	return sum_kb(path, names);
+}
+
+/* The kernel frees sockets of an earlier measurement some time after they were closed: waits until its memory falls no more. */
+static int64_t memory_settled(void)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	int64_t last = memory_of_kernel(), now;
+
+	for (int i = 0; i < SETTLE_LOOKS; i++) {
+		nanosleep(&pause, NULL);
+		now = memory_of_kernel();
+		if (now > last - SETTLED_BYTES)
+			return now;
+		last = now;
+	}
+	return last;
 }
 
 /* As many descriptors as allowed. Returns how many connections fit. */
@@ -166,12 +201,12 @@ int idle_measure(long connections)
 	idle.shared = mmap(NULL, sizeof(*idle.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (idle.shared == MAP_FAILED || pipe2(idle.told, O_CLOEXEC) || pipe2(idle.ready, O_CLOEXEC) || pipe2(idle.go, O_CLOEXEC))
 		return cli_error(CLI_FAILED, "measure: idle: %s", strerror(errno));
-	before = memory_used();
+	before = memory_settled();
 	rc = children_start(&idle);
 	close(idle.ready[1]);
 	close(idle.go[0]);
 	if (!rc && all_ready(&idle))
-		after = memory_used();
+		after = memory_settled() + memory_of_process(idle.children[0]) + memory_of_process(idle.children[1]);
 	close(idle.go[1]);
 	rc = children_wait(&idle) || rc || !after ? CLI_FAILED : CLI_OK;
 	if (!rc)
