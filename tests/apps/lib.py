@@ -465,9 +465,9 @@ def run_once(entry, variant):
 	try:
 		try:
 			entry["run"](bench)
-		except Exception as problem:
+		except BaseException:
 			bench.finish(failed=True)
-			raise problem
+			raise
 		bench.finish(failed=False)
 		return None
 	except Skip:
