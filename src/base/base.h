@@ -14,11 +14,9 @@
 /* The struct of `type` whose `member` is at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
-/* Both arguments are evaluated once and must have the same type, as the macros in every kernel. */
-#define GN_MIN(a, b) __extension__({ __typeof__(a) min_a_ = (a); __typeof__(b) min_b_ = (b); \
-	(void)(&min_a_ == &min_b_); min_a_ < min_b_ ? min_a_ : min_b_; })
-#define GN_MAX(a, b) __extension__({ __typeof__(a) max_a_ = (a); __typeof__(b) max_b_ = (b); \
-	(void)(&max_a_ == &max_b_); max_a_ > max_b_ ? max_a_ : max_b_; })
+/* Of two values of the same type; an argument may be evaluated twice. */
+#define GN_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define GN_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* For what we did wrong ourselves; what a peer does wrong is an error value. NDEBUG: the expression is not evaluated. */
 #ifdef NDEBUG

@@ -73,5 +73,5 @@ bool gn_ring_consume(struct gn_ring *r, const struct gn_ring_map *m, uint32_t le
 {
 	r->own += len;
 	atomic_store(&m->dir->tail, r->own);
-	return flag_take(&m->dir->p_parked);
+	return r->seen - r->own <= m->size - gn_ring_room(m) && flag_take(&m->dir->p_parked);
 }

@@ -50,7 +50,13 @@ void gn_ring_get(const struct gn_ring *r, const struct gn_ring_map *m, uint32_t 
 /* Makes `len` written bytes visible. True: the consumer is parked and this caller owes it a bell. */
 bool gn_ring_publish(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len);
 
-/* Gives `len` read bytes back. True: the producer is parked and this caller owes it a bell. */
+/* The room that a parked producer waits for: half the ring, so that two fast sides hand over in large pieces. */
+static inline uint32_t gn_ring_room(const struct gn_ring_map *m)
+{
+	return m->size / 2;
+}
+
+/* Gives `len` read bytes back. True: the producer is parked, there is room again, and this caller owes it a bell. */
 bool gn_ring_consume(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len);
 
 /* Bytes that a record of `len` takes in the ring. */

@@ -84,7 +84,8 @@ struct gn_ep {
 	_Atomic uint32_t sleepers;      /* threads parked in the kernel on this endpoint's descriptor */
 	_Atomic uint64_t bells_eaten;   /* bell bytes taken out of the kernel lane */
 	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
-	uint64_t inode;                 /* of the kernel socket that carries it */
+	int32_t fd; /* a descriptor of it, in the process that opened it */
+	uint32_t spare;
 };
 static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* A robust lock for words in memory that processes share: see lock.h. Source: futex(2). */
+#include "lane/lock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+
+#include "base/sys.h"
+#include "base/time.h"
+
+__thread uint32_t gn_tid_known;
+
+#define SPINS 200
+#define OWNER_CHECK_NS (5 * GN_NS_PER_MS)
+
+uint32_t gn_tid_ask(void)
+{
+	gn_tid_known = (uint32_t)gn_sys_gettid();
+	return gn_tid_known;
+}
+
+void gn_tid_forget(void)
+{
+	gn_tid_known = 0;
+}
+
+static bool owner_is_dead(uint32_t word)
+{
+	uint32_t tid = word & ~GN_LOCK_WAITERS;
+
+	return tid && gn_sys_kill((pid_t)tid, 0) == -ESRCH;
+}
+
+static bool lock_take(_Atomic uint32_t *lock, uint32_t seen, uint32_t flags)
+{
+	return atomic_compare_exchange_strong_explicit(lock, &seen, gn_tid() | flags, memory_order_acquire, memory_order_relaxed);
+}
+
+void gn_lock_slow(_Atomic uint32_t *lock)
+{
+	struct timespec check = gn_timespec(OWNER_CHECK_NS);
+	uint32_t word;
+
+	for (int i = 0; i < SPINS; i++) {
+		if (atomic_load_explicit(lock, memory_order_relaxed) == 0 && lock_take(lock, 0, 0))
+			return;
+		gn_cpu_relax();
+	}
+	for (;;) {
+		word = atomic_load_explicit(lock, memory_order_relaxed);
+		/* Whoever slept takes the lock as contended: others may sleep still. */
+		if (word == 0) {
+			if (lock_take(lock, 0, GN_LOCK_WAITERS))
+				return;
+			continue;
+		}
+		if (!(word & GN_LOCK_WAITERS)) {
+			if (!atomic_compare_exchange_strong(lock, &word, word | GN_LOCK_WAITERS))
+				continue;
+			word |= GN_LOCK_WAITERS;
+		}
+		if (gn_sys_futex(lock, FUTEX_WAIT, word, &check, NULL, 0) == -ETIMEDOUT && owner_is_dead(word) &&
+		    lock_take(lock, word, GN_LOCK_WAITERS))
+			return;
+	}
+}
+
+void gn_unlock_slow(_Atomic uint32_t *lock)
+{
+	atomic_store_explicit(lock, 0, memory_order_release);
+	gn_sys_futex(lock, FUTEX_WAKE, 1, NULL, NULL, 0);
+}

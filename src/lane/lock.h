@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A robust lock for words in memory that processes share: one word, no initialiser but zero.
+ *
+ * Held for the copy of some bytes and never across a wait. When its owner was killed, the next one takes it over: what it
+ * guards is consistent at every instruction (the commit of a ring operation is one store), so nothing needs repair.
+ */
+#ifndef GN_LANE_LOCK_H
+#define GN_LANE_LOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/base.h"
+
+#define GN_LOCK_WAITERS 0x80000000u
+
+/* The calling thread's id, asked from the kernel once. */
+uint32_t gn_tid_ask(void);
+extern __thread uint32_t gn_tid_known __attribute__((tls_model("initial-exec")));
+
+static inline uint32_t gn_tid(void)
+{
+	return likely(gn_tid_known) ? gn_tid_known : gn_tid_ask();
+}
+
+/* In the child after fork: its only thread has a new id. */
+void gn_tid_forget(void);
+
+void gn_lock_slow(_Atomic uint32_t *lock);
+void gn_unlock_slow(_Atomic uint32_t *lock);
+
+static inline bool gn_lock_try(_Atomic uint32_t *lock)
+{
+	uint32_t free = 0;
+
+	return atomic_compare_exchange_strong_explicit(lock, &free, gn_tid(), memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void gn_lock(_Atomic uint32_t *lock)
+{
+	if (unlikely(!gn_lock_try(lock)))
+		gn_lock_slow(lock);
+}
+
+static inline void gn_unlock(_Atomic uint32_t *lock)
+{
+	uint32_t mine = gn_tid();
+
+	if (unlikely(!atomic_compare_exchange_strong_explicit(lock, &mine, 0, memory_order_release, memory_order_relaxed)))
+		gn_unlock_slow(lock);
+}
+
+#endif

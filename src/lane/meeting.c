@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* The meeting at which the two ends of a connection share a segment. See segment.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "base/fd.h"
+#include "base/sys.h"
+#include "lane/segment.h"
+
+#define HELLO "gnezdo/1"
+
+/* The parent of a process, 0 when it cannot be told. */
+static pid_t parent_of(pid_t pid)
+{
+	char path[32], text[512], *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	fd = gn_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	n = gn_sys_read(fd, text, sizeof text - 1);
+	gn_sys_close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	p = strrchr(text, ')'); /* "pid (comm) state ppid": comm may hold anything */
+	return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
+}
+
+/* Is this socket's other end the user on the other end of the connection? A server's worker that gave up root is its parent's
+ * child still. */
+static bool is_expected(int fd, const struct gn_expect *who)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return false;
+	if (cred.uid == who->uid || cred.uid == 0)
+		return true;
+	return who->uid == 0 && who->pid > 0 && parent_of(cred.pid) == who->pid;
+}
+
+static int segment_send(int to, int segment)
+{
+	struct iovec iov = {(void *)(uintptr_t)HELLO, sizeof HELLO};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof segment);
+	memcpy(CMSG_DATA(c), &segment, sizeof segment);
+	n = gn_sys_sendmsg(to, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 ? (int)n : 0;
+}
+
+/* The descriptor sent, or -errno; -EAGAIN: not yet. */
+static int segment_recv(int from)
+{
+	char hello[sizeof HELLO];
+	struct iovec iov = {hello, sizeof hello};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	struct cmsghdr *c;
+	ssize_t n = gn_sys_recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int fd;
+
+	if (n < 0)
+		return (int)n;
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof fd))
+		return -EPROTO;
+	memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	if (n == (ssize_t)sizeof HELLO && memcmp(hello, HELLO, sizeof HELLO) == 0)
+		return fd;
+	gn_sys_close(fd);
+	return -EPROTO;
+}
+
+static void keep(struct gn_meeting *m, int fd, enum gn_meeting_state state)
+{
+	m->fd = gn_fd_raise(fd);
+	m->state = state;
+}
+
+/* Second to come: the offer stands. */
+static int visit(int fd, const struct gn_expect *who, uint32_t ring_size, bool records, struct gn_segment *s)
+{
+	int memfd, rc;
+
+	if (!is_expected(fd, who))
+		return -EPERM;
+	rc = gn_segment_new(s, &memfd, ring_size, records);
+	if (rc < 0)
+		return rc;
+	rc = segment_send(fd, memfd);
+	gn_sys_close(memfd);
+	if (rc < 0)
+		gn_segment_unmap(s);
+	return rc < 0 ? rc : 1;
+}
+
+static int arrive(struct gn_meeting *m, const struct gn_name *at, const struct gn_expect *who, uint32_t ring_size, bool records,
+		  struct gn_segment *s)
+{
+	int fd = gn_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = gn_sys_connect(fd, &at->sun, at->len);
+	if (rc == 0) {
+		rc = visit(fd, who, ring_size, records, s);
+		gn_sys_close(fd);
+		return rc;
+	}
+	if (rc == -ECONNREFUSED) {
+		rc = gn_sys_bind(fd, &at->sun, at->len);
+		if (rc == 0)
+			rc = gn_sys_listen(fd, 4);
+		if (rc == 0) {
+			keep(m, fd, GN_MEET_OFFERED);
+			return 0;
+		}
+	}
+	gn_sys_close(fd);
+	/* Taken or full: somebody else came at the same time. */
+	return rc == -EADDRINUSE || rc == -EAGAIN ? 0 : rc;
+}
+
+static int receive(struct gn_meeting *m, struct gn_segment *s)
+{
+	int fd = segment_recv(m->fd);
+	int rc;
+
+	if (fd == -EAGAIN)
+		return 0;
+	gn_meeting_end(m);
+	if (fd < 0)
+		return fd;
+	rc = gn_segment_open(s, fd);
+	gn_sys_close(fd);
+	return rc < 0 ? rc : 1;
+}
+
+int gn_meeting_step(struct gn_meeting *m, const struct gn_name *at, const struct gn_expect *who, uint32_t ring_size, bool records,
+		    struct gn_segment *s)
+{
+	int fd;
+
+	if (m->state == GN_MEET_NONE)
+		return arrive(m, at, who, ring_size, records, s);
+	if (m->state == GN_MEET_OFFERED) {
+		fd = gn_sys_accept4(m->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			return fd == -EAGAIN || fd == -ECONNABORTED ? 0 : fd;
+		if (!is_expected(fd, who)) {
+			gn_sys_close(fd);
+			return 0;
+		}
+		gn_meeting_end(m);
+		keep(m, fd, GN_MEET_VISITED);
+	}
+	return receive(m, s);
+}
+
+void gn_meeting_end(struct gn_meeting *m)
+{
+	if (m->fd >= 0)
+		gn_sys_close(m->fd);
+	m->fd = -1;
+	m->state = GN_MEET_NONE;
+}

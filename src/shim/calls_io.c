@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* The shim: calls that move bytes. One thin function per libc symbol. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include "shim/shim.h"
+
+INTERPOSE(ssize_t, send, (int fd, const void *buf, size_t len, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.send(fd, buf, len, flags);
+	rc = gn_send_buf(so, fd, buf, len, flags);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, recv, (int fd, void *buf, size_t len, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.recv(fd, buf, len, flags);
+	rc = gn_recv_buf(so, fd, buf, len, flags);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, write, (int fd, const void *buf, size_t len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.write(fd, buf, len);
+	rc = gn_send_buf(so, fd, buf, len, 0);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, read, (int fd, void *buf, size_t len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.read(fd, buf, len);
+	rc = len ? gn_recv_buf(so, fd, buf, len, 0) : gn_neg(gn_real.read(fd, buf, len));
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, sendto, (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct iovec iov = {(void *)(uintptr_t)buf, len};
+	struct msghdr msg = {.msg_name = (void *)(uintptr_t)addr, .msg_namelen = addr_len, .msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.sendto(fd, buf, len, flags, addr, addr_len);
+	rc = gn_sendmsg(so, fd, &msg, flags);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *addr_len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct iovec iov = {buf, len};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .name = addr, .name_len = addr ? *addr_len : 0};
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.recvfrom(fd, buf, len, flags, addr, addr_len);
+	rc = gn_recv_io(so, fd, &io);
+	if (rc >= 0 && addr)
+		*addr_len = io.name_len;
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.sendmsg(fd, msg, flags);
+	rc = gn_sendmsg(so, fd, msg, flags);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.recvmsg(fd, msg, flags);
+	rc = gn_recvmsg(so, fd, msg, flags);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	unsigned int done = 0;
+	ssize_t rc = 0;
+
+	if (!so)
+		return gn_real.sendmmsg(fd, msgs, count, flags);
+	while (done < count && done < IOV_MAX) {
+		rc = gn_sendmsg(so, fd, &msgs[done].msg_hdr, flags);
+		if (rc < 0)
+			break;
+		msgs[done++].msg_len = (unsigned int)rc;
+	}
+	gn_put(so);
+	return done ? (int)done : (int)gn_ret(rc);
+}
+
+INTERPOSE(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.recvmmsg(fd, msgs, count, flags, timeout);
+	rc = gn_recvmmsg(so, fd, msgs, count, flags, timeout);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, writev, (int fd, const struct iovec *iov, int count))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.writev(fd, iov, count);
+	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_sendmsg(so, fd, &msg, 0);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, readv, (int fd, const struct iovec *iov, int count))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.readv(fd, iov, count);
+	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_recvmsg(so, fd, &msg, 0);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, sendfile, (int to, int from, off_t *at, size_t len))
+{
+	struct gn_sock *so = gn_fd_get(to);
+	ssize_t rc;
+
+	if (!so)
+		return gn_real.sendfile(to, from, at, len);
+	rc = gn_sendfile(so, to, from, at, len);
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, sendfile64, (int to, int from, off_t *at, size_t len))
+{
+	return sendfile(to, from, at, len);
+}
+
+/* Buffers whose size the compiler knew: the check is libc's, the call is ours. */
+
+_Noreturn void __chk_fail(void);
+
+INTERPOSE(ssize_t, __read_chk, (int fd, void *buf, size_t len, size_t room))
+{
+	if (len > room)
+		__chk_fail();
+	return read(fd, buf, len);
+}
+
+INTERPOSE(ssize_t, __recv_chk, (int fd, void *buf, size_t len, size_t room, int flags))
+{
+	if (len > room)
+		__chk_fail();
+	return recv(fd, buf, len, flags);
+}
+
+INTERPOSE(ssize_t, __recvfrom_chk,
+	  (int fd, void *buf, size_t len, size_t room, int flags, struct sockaddr *addr, socklen_t *addr_len))
+{
+	if (len > room)
+		__chk_fail();
+	return recvfrom(fd, buf, len, flags, addr, addr_len);
+}

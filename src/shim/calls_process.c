@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* The shim: processes, and libc's ways to a descriptor that do not pass through the shim's other calls. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "shim/shim.h"
+
+INTERPOSE(pid_t, fork, (void))
+{
+	gn_enter();
+	return gn_fork(gn_real.fork);
+}
+
+INTERPOSE(pid_t, _Fork, (void))
+{
+	gn_enter();
+	return gn_fork(gn_real._Fork);
+}
+
+/* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
+INTERPOSE(int, daemon, (int nochdir, int noclose))
+{
+	gn_enter();
+	return (int)gn_ret(gn_daemon(nochdir, noclose));
+}
+
+/* stdio reads and writes below the shim: what it is opened on stays in the kernel lane. [LANE-4] */
+INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+
+	if (so) {
+		gn_pin(so, fd, GN_WHY_STDIO);
+		gn_put(so);
+	}
+	return gn_real.fdopen(fd, mode);
+}
+
+INTERPOSE(int, fclose, (FILE *file))
+{
+	gn_enter();
+	if (file)
+		gn_forget(fileno(file));
+	return gn_real.fclose(file);
+}
+
+INTERPOSE(int, vdprintf, (int fd, const char *format, va_list args))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+
+	if (so) {
+		gn_pin(so, fd, GN_WHY_STDIO);
+		gn_put(so);
+	}
+	return gn_real.vdprintf(fd, format, args);
+}
+
+INTERPOSE(int, dprintf, (int fd, const char *format, ...))
+{
+	va_list args;
+	int rc;
+
+	va_start(args, format);
+	rc = vdprintf(fd, format, args);
+	va_end(args);
+	return rc;
+}
+
+INTERPOSE(int, __vdprintf_chk, (int fd, int flag, const char *format, va_list args))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+
+	if (so) {
+		gn_pin(so, fd, GN_WHY_STDIO);
+		gn_put(so);
+	}
+	return gn_real.__vdprintf_chk(fd, flag, format, args);
+}
+
+INTERPOSE(int, __dprintf_chk, (int fd, int flag, const char *format, ...))
+{
+	va_list args;
+	int rc;
+
+	va_start(args, format);
+	rc = __vdprintf_chk(fd, flag, format, args);
+	va_end(args);
+	return rc;
+}
+
+INTERPOSE(_Noreturn void, _exit, (int status))
+{
+	gn_enter();
+	gn_stats_print();
+	gn_real._exit(status);
+	abort();
+}
+
+INTERPOSE(_Noreturn void, _Exit, (int status))
+{
+	_exit(status);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* The shim: calls that open, name, connect and close sockets. One thin function per libc symbol. */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "shim/shim.h"
+
+INTERPOSE(int, socket, (int domain, int type, int protocol))
+{
+	int fd;
+
+	gn_enter();
+	fd = gn_real.socket(domain, type, protocol);
+	if (fd >= 0)
+		gn_opened(fd, domain, type, protocol);
+	return fd;
+}
+
+INTERPOSE(int, socketpair, (int domain, int type, int protocol, int fd[2]))
+{
+	int rc;
+
+	gn_enter();
+	rc = gn_real.socketpair(domain, type, protocol, fd);
+	if (rc == 0)
+		gn_opened_pair(fd, domain, type, protocol);
+	return rc;
+}
+
+INTERPOSE(int, bind, (int fd, const struct sockaddr *addr, socklen_t len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.bind(fd, addr, len);
+	rc = gn_bind(so, fd, addr, len);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, connect, (int fd, const struct sockaddr *addr, socklen_t len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.connect(fd, addr, len);
+	rc = gn_connect(so, fd, addr, len);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, listen, (int fd, int backlog))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.listen(fd, backlog);
+	rc = gn_listen(so, fd, backlog);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.accept4(fd, addr, len, flags);
+	rc = gn_accept(so, fd, addr, len, flags);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, accept, (int fd, struct sockaddr *addr, socklen_t *len))
+{
+	return accept4(fd, addr, len, 0);
+}
+
+INTERPOSE(int, shutdown, (int fd, int how))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.shutdown(fd, how);
+	rc = gn_shutdown(so, fd, how);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.getsockname(fd, addr, len);
+	rc = gn_getname(so, fd, addr, len, false);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.getpeername(fd, addr, len);
+	rc = gn_getname(so, fd, addr, len, true);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.getsockopt(fd, level, name, value, len);
+	rc = gn_getsockopt(so, fd, level, name, value, len);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.setsockopt(fd, level, name, value, len);
+	rc = gn_setsockopt(so, fd, level, name, value, len);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, close, (int fd))
+{
+	gn_enter();
+	return (int)gn_ret(gn_close(fd));
+}
+
+INTERPOSE(int, close_range, (unsigned int first, unsigned int last, int flags))
+{
+	gn_enter();
+	return (int)gn_ret(gn_close_range(first, last, flags));
+}
+
+INTERPOSE(void, closefrom, (int first))
+{
+	gn_enter();
+	gn_close_range(first < 0 ? 0 : (unsigned int)first, ~0u, 0);
+}
+
+INTERPOSE(int, dup, (int fd))
+{
+	gn_enter();
+	if (gn_is_hidden(fd))
+		return (int)gn_ret(-EBADF);
+	return gn_dup(fd, gn_real.dup(fd));
+}
+
+INTERPOSE(int, dup2, (int from, int to))
+{
+	gn_enter();
+	return (int)gn_ret(gn_dup2(from, to, 0, false));
+}
+
+INTERPOSE(int, dup3, (int from, int to, int flags))
+{
+	gn_enter();
+	return (int)gn_ret(gn_dup2(from, to, flags, true));
+}
+
+static int fcntl_any(int fd, int cmd, long arg)
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+		rc = gn_is_hidden(fd) ? -EBADF : gn_dup(fd, (int)gn_neg(gn_real.fcntl(fd, cmd, arg)));
+	else
+		rc = so ? gn_fcntl(so, fd, cmd, arg) : (int)gn_neg(gn_real.fcntl(fd, cmd, arg));
+	if (so)
+		gn_put(so);
+	return (int)gn_ret(rc);
+}
+
+/* The third argument is a number, a pointer, or absent: as a word of the machine it is passed on all the same. */
+INTERPOSE(int, fcntl, (int fd, int cmd, ...))
+{
+	va_list args;
+	long arg;
+
+	va_start(args, cmd);
+	arg = va_arg(args, long);
+	va_end(args);
+	return fcntl_any(fd, cmd, arg);
+}
+
+INTERPOSE(int, fcntl64, (int fd, int cmd, ...))
+{
+	va_list args;
+	long arg;
+
+	va_start(args, cmd);
+	arg = va_arg(args, long);
+	va_end(args);
+	return fcntl_any(fd, cmd, arg);
+}
+
+INTERPOSE(int, ioctl, (int fd, unsigned long request, ...))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	va_list args;
+	void *arg;
+	int rc;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+	if (!so)
+		return gn_real.ioctl(fd, request, arg);
+	rc = gn_ioctl(so, fd, request, arg);
+	gn_put(so);
+	return (int)gn_ret(rc);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the shim calls: the socket calls on descriptors that are gnezdo's. Each does what the man page of its namesake says.
+ *
+ * Errors: -errno. `so` is held by the caller (gn_get / gn_put) and `fd` is the descriptor it came from.
+ */
+#ifndef GN_SOCK_API_H
+#define GN_SOCK_API_H
+
+#include "sock/sock.h"
+
+/* open.c: after the kernel made the descriptors */
+void gn_opened(int fd, int domain, int type, int protocol);
+void gn_opened_pair(const int fd[2], int domain, int type, int protocol);
+int gn_close(int fd);
+int gn_close_range(unsigned int first, unsigned int last, int flags);
+int gn_dup(int fd, int rc);           /* rc is the new descriptor, or negative: passed on */
+int gn_dup2(int from, int to, int flags, bool three);
+void gn_forget(int fd);               /* closed by a call that we do not see into */
+
+/* conn.c */
+int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
+int gn_listen(struct gn_sock *so, int fd, int backlog);
+int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
+int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
+int gn_shutdown(struct gn_sock *so, int fd, int how);
+
+/* A message as all forms of send and receive mean it. */
+struct gn_io {
+	const struct iovec *iov;
+	size_t iovcnt;
+	size_t total;
+	int flags;
+	void *name;             /* send: destination or NULL; receive: where to put the source or NULL */
+	socklen_t name_len;     /* receive: room, then the length */
+	void *control;
+	size_t control_len;     /* receive: room, then the length */
+	int out_flags;          /* receive: msg_flags */
+};
+
+/* io.c */
+ssize_t gn_send_io(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_recv_io(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int flags);
+ssize_t gn_recv_buf(struct gn_sock *so, int fd, void *buf, size_t len, int flags);
+ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int flags);
+ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags);
+int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout);
+ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
+
+/* opts.c */
+int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len);
+int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len);
+int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg);
+int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg);
+
+/* poll.c */
+int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask);
+bool gn_poll_concerns(const struct pollfd *fds, nfds_t count);
+int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask);
+bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x);
+
+/* epoll.c */
+int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
+int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+		   const sigset_t *mask);
+
+/* fork.c */
+pid_t gn_fork(pid_t (*real_fork)(void));
+int gn_daemon(int nochdir, int noclose);
+
+#endif

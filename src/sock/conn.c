@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening connections: the public face is the kernel's own, the private face is an abstract AF_UNIX name beside it.
+ *
+ * AF_UNIX sockets need no private face: the kernel connects them, and the two ends find each other by their inodes once they are hot.
+ * Internet streams: listen() opens a second, hidden listener; connect() tries that one first and swaps the AF_UNIX connection under the
+ * program's descriptor; accept() waits on both.
+ */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "sock/api.h"
+
+#define PORT_TRIES 32
+
+static bool is_inet(const struct gn_ep *ep)
+{
+	return ep->domain != AF_UNIX;
+}
+
+static int local_name(int fd, struct gn_addr *a)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	int rc = gn_sys_getsockname(fd, &ss, &len);
+
+	return rc < 0 ? rc : gn_addr_from_sockaddr(a, (struct sockaddr *)&ss, len);
+}
+
+int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int rc = (int)gn_neg(gn_real.bind(fd, addr, len));
+
+	if (rc == 0 && is_inet(so->ep))
+		local_name(fd, &so->ep->local);
+	return rc;
+}
+
+static bool option_on(int fd, int level, int name)
+{
+	int on = 0;
+	socklen_t len = sizeof on;
+
+	return gn_sys_getsockopt(fd, level, name, &on, &len) == 0 && on;
+}
+
+/* The private face of a listener. Its failure costs speed only, and gnezdo ss says so. */
+static void private_face_open(struct gn_sock *so, int fd, int backlog)
+{
+	struct gn_name name;
+	bool dual = so->ep->domain == AF_INET6 && gn_addr_is_wildcard(&so->ep->local) && !option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int rc;
+
+	if (u < 0)
+		return;
+	gn_name_listener(&name, &so->ep->local, dual);
+	rc = gn_sys_bind(u, &name.sun, name.len);
+	if (rc == 0)
+		rc = gn_sys_listen(u, backlog);
+	if (rc < 0) {
+		gn_why(so->ep, rc == -EADDRINUSE ? GN_WHY_BUSY_NAME : GN_WHY_NO_MEMORY);
+		gn_sys_close(u);
+		return;
+	}
+	so->private_fd = gn_fd_raise(u);
+	gn_hide(so->private_fd);
+	gn_why(so->ep, GN_WHY_NONE);
+	/* Whoever of several acceptors comes late must not sleep on one face and miss the other: the kernel's listener never blocks,
+	 * our accept() does. */
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+	gn_watches_private(so, fd);
+}
+
+static bool private_wanted(const struct gn_sock *so)
+{
+	return is_inet(so->ep) && so->ep->type == SOCK_STREAM &&
+	       !gn_option_needs_kernel(so) && !gn_flag(so->ep, GN_EP_PINNED);
+}
+
+int gn_listen(struct gn_sock *so, int fd, int backlog)
+{
+	int rc = (int)gn_neg(gn_real.listen(fd, backlog));
+
+	if (rc < 0 || so->ep->type == SOCK_DGRAM)
+		return rc;
+	atomic_store(&so->ep->state, GN_LISTEN);
+	so->ep->backlog = (uint16_t)backlog;
+	if (so->private_fd >= 0) {
+		gn_sys_listen(so->private_fd, backlog);
+	} else if (private_wanted(so) && local_name(fd, &so->ep->local) == 0) {
+		private_face_open(so, fd, backlog);
+	}
+	return rc;
+}
+
+static uint16_t port_pick(void)
+{
+	static _Atomic uint32_t range; /* low << 16 | high of net.ipv4.ip_local_port_range */
+	static __thread uint32_t seed __attribute__((tls_model("initial-exec")));
+	uint32_t r = atomic_load(&range);
+
+	if (!r) {
+		char text[32] = "";
+		unsigned int low = 32768, high = 60999;
+		char *end;
+
+		if (gn_sys_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof text) > 0) {
+			low = (unsigned int)strtoul(text, &end, 10);
+			high = (unsigned int)strtoul(end, NULL, 10);
+		}
+		r = low << 16 | (high & 0xffff);
+		atomic_store(&range, r);
+	}
+	if (!seed)
+		gn_sys_getrandom(&seed, sizeof seed, 0);
+	seed = seed * 1664525u + 1013904223u;
+	return (uint16_t)((r >> 16) + (seed >> 8) % ((r & 0xffff) - (r >> 16) + 1));
+}
+
+/* Binds the caller's end to a name that spells both addresses. */
+static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
+{
+	bool fixed = from->port != 0;
+	struct gn_name name;
+	int rc = -EADDRINUSE;
+
+	for (int i = 0; i < PORT_TRIES && rc == -EADDRINUSE; i++) {
+		if (!fixed)
+			from->port = port_pick();
+		gn_name_caller(&name, from, dest);
+		rc = gn_sys_bind(u, &name.sun, name.len);
+		if (fixed)
+			break;
+	}
+	return rc;
+}
+
+/* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. */
+static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struct gn_addr *from)
+{
+	struct gn_name names[3];
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	int count = gn_name_candidates(names, dest);
+	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int rc;
+
+	if (u < 0)
+		return u;
+	*from = so->ep->local;
+	if (!from->family || gn_addr_is_wildcard(from))
+		rc = gn_addr_source(from, dest);
+	else
+		rc = 0;
+	from->port = so->ep->local.port;
+	if (rc == 0)
+		rc = caller_bind(u, from, dest);
+	if (rc < 0)
+		goto fail;
+	rc = -ECONNREFUSED;
+	for (int i = 0; i < count && rc == -ECONNREFUSED; i++)
+		rc = gn_sys_connect(u, &names[i].sun, names[i].len);
+	if (rc < 0)
+		goto fail;
+	rc = gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	if (rc == 0 && !gn_name_may_answer(dest, SOCK_STREAM, cred.uid))
+		rc = -EPERM;
+	if (rc < 0)
+		goto fail;
+	return u;
+fail:
+	gn_sys_close(u);
+	return rc;
+}
+
+/* Puts the AF_UNIX connection under every descriptor of the endpoint that this process has. */
+static int swap_in(struct gn_sock *so, int fd, int u)
+{
+	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
+	int rc;
+
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(u, F_SETFL, O_RDWR);
+	gn_options_replay(so, u);
+	if (so->ep->local.family) { /* bound: the port stays taken */
+		so->hold_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
+		if (so->hold_fd >= 0)
+			gn_hide(so->hold_fd);
+	}
+	rc = gn_sys_dup3(u, fd, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+	for (uint32_t other = 0; so->fds > 1 && other < gn_world.table_size && rc >= 0; other++) {
+		if ((int)other == fd || atomic_load(&gn_world.table[other]) != so)
+			continue;
+		flags = gn_sys_fcntl((int)other, F_GETFD, 0);
+		rc = gn_sys_dup3(u, (int)other, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+	}
+	gn_sys_close(u);
+	return rc < 0 ? rc : 0;
+}
+
+static void established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
+{
+	so->ep->local = *from;
+	so->ep->peer = *dest;
+	atomic_fetch_or(&so->ep->flags, GN_EP_EMULATED);
+	gn_why(so->ep, GN_WHY_COLD);
+	atomic_store(&so->ep->state, GN_ESTAB);
+}
+
+/* 1: connected by the private face. 0: take the public one. */
+static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
+{
+	struct gn_addr from;
+	int u, rc;
+
+	if (!gn_addr_is_local(dest)) {
+		gn_why(so->ep, GN_WHY_REMOTE);
+		return 0;
+	}
+	if (atomic_load(&so->ep->holders) != 1) {
+		gn_why(so->ep, GN_WHY_SHARED);
+		return 0;
+	}
+	u = private_connect(so, dest, &from);
+	if (u < 0) {
+		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
+		return 0;
+	}
+	rc = swap_in(so, fd, u);
+	if (rc < 0)
+		return rc;
+	established(so, &from, dest);
+	gn_watches_to_kernel(so);
+	return 1;
+}
+
+static bool family_fits(const struct gn_sock *so, int fd, const struct sockaddr *addr, const struct gn_addr *dest)
+{
+	if (so->ep->domain != addr->sa_family)
+		return false;
+	return !(so->ep->domain == AF_INET6 && dest->family == AF_INET && option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY));
+}
+
+static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct gn_addr dest;
+	int rc;
+
+	if (!private_wanted(so) || gn_addr_from_sockaddr(&dest, addr, len) < 0 || !family_fits(so, fd, addr, &dest) || !dest.port)
+		return 0;
+	if (gn_addr_is_multicast(&dest)) {
+		gn_why(so->ep, GN_WHY_ADDRESS);
+		return 0;
+	}
+	gn_addr_destination(&dest);
+	rc = try_private(so, fd, &dest);
+	return rc;
+}
+
+/* Calls connect() again on a socket that is connected already: once 0 after EINPROGRESS, then EISCONN. */
+static int connect_again(struct gn_sock *so, const struct sockaddr *addr)
+{
+	if (addr->sa_family == AF_UNSPEC)
+		return -EOPNOTSUPP;
+	if (atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING) & GN_EP_CONNECTING)
+		return 0;
+	return -EISCONN;
+}
+
+int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct gn_ep *ep = so->ep;
+	int rc = 0;
+
+	if (gn_flag(ep, GN_EP_EMULATED) && addr && len >= sizeof(sa_family_t))
+		return connect_again(so, addr);
+	if (is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
+		rc = connect_inet(so, fd, addr, len);
+	if (rc < 0)
+		return rc;
+	if (rc == 1) {
+		if (!gn_flag(ep, GN_EP_NONBLOCK))
+			return 0;
+		atomic_fetch_or(&ep->flags, GN_EP_CONNECTING);
+		return -EINPROGRESS;
+	}
+	rc = (int)gn_neg(gn_real.connect(fd, addr, len));
+	if (ep->type == SOCK_DGRAM)
+		gn_dgram_connected(so, fd, rc);
+	else if ((rc == 0 || rc == -EINPROGRESS) && addr->sa_family != AF_UNSPEC) {
+		atomic_store(&ep->state, GN_ESTAB);
+		if (is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */
+			gn_addr_from_sockaddr(&ep->peer, addr, len);
+			local_name(fd, &ep->local);
+			atomic_fetch_or(&ep->flags, GN_EP_PINNED);
+		}
+	}
+	return rc;
+}
+
+/* What came by the private face: who is it? -EACCES: a stranger, forget it. */
+static int caller_check(struct gn_sock *so, int c, const struct gn_name *name, struct gn_addr *from, struct gn_addr *dest)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	if (gn_name_caller_parse(name, from, dest) < 0 || dest->port != so->ep->local.port)
+		return -EACCES;
+	if (gn_sys_getsockopt(c, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !gn_name_may_call(from, cred.uid))
+		return -EACCES;
+	return 0;
+}
+
+static int accept_private(struct gn_sock *so, int flags)
+{
+	struct gn_addr from, dest;
+	struct gn_name name;
+	struct gn_sock *new;
+	int c;
+
+	for (;;) {
+		name.len = sizeof name.sun;
+		c = gn_sys_accept4(so->private_fd, &name.sun, &name.len, flags);
+		if (c < 0)
+			return c;
+		if (caller_check(so, c, &name, &from, &dest) == 0)
+			break;
+		gn_sys_close(c);
+	}
+	new = gn_accepted(c, so->ep, flags);
+	if (new) {
+		established(new, &dest, &from);
+		gn_options_inherit(new, so, c);
+	}
+	return c;
+}
+
+static int accept_public(struct gn_sock *so, int fd, int flags)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	struct gn_sock *new;
+	int c = (int)gn_neg(gn_real.accept4(fd, (struct sockaddr *)&ss, &len, flags));
+
+	if (c < 0)
+		return c;
+	new = gn_accepted(c, so->ep, flags);
+	if (!new || !is_inet(so->ep))
+		return c;
+	gn_addr_from_sockaddr(&new->ep->peer, (struct sockaddr *)&ss, len);
+	new->ep->local = so->ep->local;
+	atomic_fetch_or(&new->ep->flags, GN_EP_PINNED);
+	gn_why(new->ep, gn_addr_is_local(&new->ep->peer) ? GN_WHY_NO_FACE : GN_WHY_REMOTE);
+	return c;
+}
+
+/* Both faces, one after the other; which one is first alternates, so that neither starves. */
+static int accept_either(struct gn_sock *so, int fd, int flags)
+{
+	bool private_first = so->turn++ & 1;
+	int c = private_first ? accept_private(so, flags) : accept_public(so, fd, flags);
+
+	if (c == -EAGAIN)
+		c = private_first ? accept_public(so, fd, flags) : accept_private(so, flags);
+	return c;
+}
+
+static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
+{
+	struct pollfd p[2] = {{fd, POLLIN, 0}, {so->private_fd, POLLIN, 0}};
+	struct timespec ts, *left = NULL;
+	uint64_t now;
+	int rc;
+
+	if (deadline_ns) {
+		now = gn_now_ns();
+		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
+		left = &ts;
+	}
+	rc = (int)gn_neg(gn_real.ppoll(p, 2, left, NULL));
+	if (rc > 0 && (p[0].revents | p[1].revents) & POLLNVAL)
+		return -EBADF;
+	return rc == 0 ? -EAGAIN : rc < 0 ? rc : 0;
+}
+
+static int accept_any(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t timeout = atomic_load(&so->ep->rcvtimeo_ns);
+	uint64_t deadline = timeout ? gn_now_ns() + timeout : 0;
+	int c, rc;
+
+	if (so->private_fd < 0)
+		return accept_public(so, fd, flags);
+	for (;;) {
+		c = accept_either(so, fd, flags);
+		if (c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK))
+			return c;
+		rc = accept_wait(so, fd, deadline);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct gn_sock *new;
+	int c;
+
+	if (addr && (!len || (int)*len < 0))
+		return -EINVAL;
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	c = accept_any(so, fd, flags);
+	if (c < 0 || !addr)
+		return c;
+	new = gn_get(c);
+	if (new) {
+		gn_getname(new, c, addr, len, true);
+		gn_put(new);
+	} else {
+		gn_sys_getpeername(c, addr, len);
+	}
+	return c;
+}
+
+int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer)
+{
+	struct sockaddr_storage ss;
+	socklen_t whole;
+
+	if (!gn_flag(so->ep, GN_EP_EMULATED))
+		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
+	if (!addr || !len)
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	whole = gn_addr_to_sockaddr(&ss, peer ? &so->ep->peer : &so->ep->local, so->ep->domain);
+	memcpy(addr, &ss, GN_MIN(*len, whole));
+	*len = whole;
+	return 0;
+}
+
+/* TCP lets the other side go on writing after SHUT_RD; AF_UNIX would break its pipe. So that half is shut in our memory. */
+static int shutdown_emulated(struct gn_sock *so, int fd, int how)
+{
+	if (how == SHUT_RD) {
+		atomic_store(&so->ep->rx.shut, 1);
+		return 0;
+	}
+	if (how == SHUT_RDWR)
+		atomic_store(&so->ep->rx.shut, 1);
+	return (int)gn_neg(gn_real.shutdown(fd, how));
+}
+
+/* On the ring the end of the stream is a mark behind its last byte; the kernel's half stays open for bells. */
+static int shutdown_ring(struct gn_sock *so, int fd, int how)
+{
+	struct gn_ep *ep = so->ep;
+
+	if (how != SHUT_RD) {
+		gn_lock(&ep->tx.lock);
+		atomic_store(&ep->tx.shut, 1);
+		atomic_store(&so->tx.dir->fin, 1);
+		if (atomic_exchange(&so->tx.dir->c_parked, 0))
+			gn_bell(so, fd);
+		gn_unlock(&ep->tx.lock);
+	}
+	if (how != SHUT_WR) {
+		atomic_store(&ep->rx.shut, 1);
+		if (!gn_flag(ep, GN_EP_EMULATED) || how == SHUT_RDWR)
+			atomic_store(&so->rx.dir->deaf, 1);
+	}
+	return how == SHUT_RDWR ? (int)gn_neg(gn_real.shutdown(fd, how)) : 0;
+}
+
+int gn_shutdown(struct gn_sock *so, int fd, int how)
+{
+	int rc;
+
+	if (how < SHUT_RD || how > SHUT_RDWR)
+		return -EINVAL;
+	if (so->ep->type == SOCK_DGRAM)
+		return gn_dgram_shutdown(so, fd, how);
+	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */
+	if (gn_tx_shared(so) && atomic_load(&so->ep->state) == GN_ESTAB)
+		return shutdown_ring(so, fd, how);
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		rc = shutdown_emulated(so, fd, how);
+	else
+		rc = (int)gn_neg(gn_real.shutdown(fd, how));
+	if (rc == 0 && how != SHUT_RD)
+		atomic_store(&so->ep->tx.shut, 1);
+	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN && so->private_fd >= 0)
+		gn_sys_shutdown(so->private_fd, how);
+	return rc;
+}

@@ -1,0 +1,753 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * epoll over sets that mix endpoints on the ring, listeners with two faces, and everything else.
+ *
+ * Theory of operation. The program's set stays the kernel's own, with the program's own 64 bits, for every descriptor that is not on the
+ * ring. When an endpoint is promoted its registration (watch) moves out of that set into a second, hidden one, the bells, which sits
+ * in the first as one more descriptor under a value that the program does not use (the cookie). epoll_wait looks at the rings of the hot
+ * watches in user space; watches that stay quiet are armed (their peer will ring a bell) and cost nothing until the bells say so. The
+ * kernel's set is asked whenever the rings have nothing, and at least every LOOK_NS otherwise, so that no side starves the other.
+ *
+ * Threads/owner: gn_epset.lock guards a set's lists and is held for a scan; `lists`, taken first, guards the lists that hang off
+ * endpoints.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "sock/api.h"
+
+#define LOOK_NS (50 * GN_NS_PER_US)  /* how long rings alone may keep the kernel's descriptors waiting */
+#define SPIN_LOOK_NS (10 * GN_NS_PER_US)
+#define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
+#define COOKIE 0x676e65a5d0000000ull
+#define FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+
+struct gn_watch {
+	struct gn_epset *set;
+	struct gn_sock *so;
+	struct gn_watch *of_sock;          /* next of the same endpoint */
+	struct gn_watch *next, *prev;      /* in set->all's or set->hot's or set->cold's ring */
+	int fd;
+	uint32_t events;
+	epoll_data_t data;
+	bool ring;                         /* in the bells, not in the program's set */
+	bool cold;                         /* armed and left to its bell */
+	bool off;                          /* one-shot, fired */
+	bool fresh;                        /* edge-triggered: report the present state once */
+	bool hint;                         /* the kernel may know something: ask it */
+	uint32_t quiet;
+	uint32_t seen;                     /* head of the ring at the last report */
+	uint32_t told;                     /* bits at the last report */
+};
+
+struct gn_epset {
+	_Atomic uint32_t lock;
+	int fd;                /* the program's set */
+	int bells;             /* hidden, -1 until the first promotion */
+	uint64_t cookie;
+	struct gn_watch kernel, hot, cold; /* list heads */
+	uint32_t rings;        /* watches in hot and cold */
+	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
+	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
+	uint64_t looked_ns;
+	uint32_t spin_skip, spin_backoff;
+};
+
+static _Atomic uint32_t lists;
+
+static void list_init(struct gn_watch *head)
+{
+	head->next = head->prev = head;
+}
+
+static void list_add(struct gn_watch *head, struct gn_watch *w)
+{
+	w->prev = head->prev;
+	w->next = head;
+	head->prev->next = w;
+	head->prev = w;
+}
+
+static void list_del(struct gn_watch *w)
+{
+	w->prev->next = w->next;
+	w->next->prev = w->prev;
+}
+
+static struct gn_epset *set_new(int fd)
+{
+	struct gn_epset *set = calloc(1, sizeof *set);
+
+	if (!set)
+		return NULL;
+	set->fd = fd;
+	set->bells = -1;
+	list_init(&set->kernel);
+	list_init(&set->hot);
+	list_init(&set->cold);
+	return set;
+}
+
+/* The set behind a descriptor, made at the first use; held. */
+static struct gn_sock *set_get(int fd)
+{
+	struct gn_sock *so = gn_get_kind(fd, GN_KIND_EPOLL);
+
+	if (so)
+		return so;
+	gn_table_clear(fd);
+	gn_lock(&gn_world.big);
+	so = gn_sock_new(GN_KIND_EPOLL);
+	if (so) {
+		so->set = set_new(fd);
+		atomic_fetch_add(&so->refs, 1);
+		if (!so->set || gn_table_set(fd, so) < 0) {
+			atomic_fetch_sub(&so->refs, 2); /* leaks one record, when there is no memory */
+			so = NULL;
+		}
+	}
+	gn_unlock(&gn_world.big);
+	return so;
+}
+
+static struct gn_watch *watch_find(const struct gn_sock *so, const struct gn_epset *set, int fd)
+{
+	struct gn_watch *w;
+
+	for (w = so->watches; w; w = w->of_sock)
+		if (w->set == set && w->fd == fd)
+			return w;
+	return NULL;
+}
+
+static int kernel_ctl(const struct gn_epset *set, int op, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = {.events = events, .data.u64 = data};
+
+	return gn_sys_epoll_ctl(set->fd, op, fd, &ev);
+}
+
+static int bells_ctl(const struct gn_watch *w, int op)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = (void *)(uintptr_t)w};
+
+	if (!gn_tx_shared(w->so))
+		ev.events |= w->events & EPOLLOUT;
+	return gn_sys_epoll_ctl(w->set->bells, op, w->fd, &ev);
+}
+
+/* set->lock is held. */
+static int bells_open(struct gn_epset *set)
+{
+	int fd, rc;
+
+	if (set->bells >= 0)
+		return 0;
+	fd = gn_sys_epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	set->cookie = COOKIE + ((uintptr_t)set >> 4);
+	fd = gn_fd_raise(fd);
+	rc = kernel_ctl(set, EPOLL_CTL_ADD, fd, EPOLLIN, set->cookie);
+	if (rc < 0) {
+		gn_sys_close(fd);
+		return rc;
+	}
+	set->bells = fd;
+	gn_hide(fd);
+	return 0;
+}
+
+/* A value of the program's that equals the cookie: the cookie moves. */
+static void cookie_avoid(struct gn_epset *set, uint64_t data)
+{
+	while (set->bells >= 0 && data == set->cookie) {
+		set->cookie += 0x1000000001ull;
+		kernel_ctl(set, EPOLL_CTL_MOD, set->bells, EPOLLIN, set->cookie);
+	}
+}
+
+/* set->lock is held. */
+static void watch_to_ring(struct gn_watch *w)
+{
+	struct gn_epset *set = w->set;
+
+	if (bells_open(set) < 0)
+		return; /* readiness then comes from bells in the program's own set, late but right: [LANE-1] */
+	kernel_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
+	w->ring = true;
+	w->cold = false;
+	w->fresh = w->hint = true;
+	w->quiet = 0;
+	list_del(w);
+	list_add(&set->hot, w);
+	set->rings++;
+	bells_ctl(w, EPOLL_CTL_ADD);
+}
+
+static void watch_to_kernel(struct gn_watch *w)
+{
+	struct gn_epset *set = w->set;
+
+	if (w->ring) {
+		bells_ctl(w, EPOLL_CTL_DEL);
+		w->ring = false;
+		list_del(w);
+		list_add(&set->kernel, w);
+		set->rings--;
+	}
+	set->emulated += gn_flag(w->so->ep, GN_EP_EMULATED) ? 1 : 0;
+	kernel_ctl(set, EPOLL_CTL_ADD, w->fd, w->off ? 0 : w->events, w->data.u64);
+}
+
+static void for_each_watch(struct gn_sock *so, void (*f)(struct gn_watch *))
+{
+	struct gn_watch *w;
+
+	if (!so->watches)
+		return;
+	gn_lock(&lists);
+	for (w = so->watches; w; w = w->of_sock) {
+		gn_lock(&w->set->lock);
+		f(w);
+		gn_unlock(&w->set->lock);
+	}
+	gn_unlock(&lists);
+}
+
+static void if_kernel_to_ring(struct gn_watch *w)
+{
+	if (!w->ring)
+		watch_to_ring(w);
+	else
+		bells_ctl(w, EPOLL_CTL_MOD);
+}
+
+void gn_watches_to_ring(struct gn_sock *so)
+{
+	for_each_watch(so, if_kernel_to_ring);
+}
+
+void gn_watches_to_kernel(struct gn_sock *so)
+{
+	for_each_watch(so, watch_to_kernel);
+}
+
+static void private_add(struct gn_watch *w)
+{
+	kernel_ctl(w->set, EPOLL_CTL_ADD, w->so->private_fd, w->events, w->data.u64);
+}
+
+void gn_watches_private(struct gn_sock *so, int fd)
+{
+	(void)fd;
+	for_each_watch(so, private_add);
+}
+
+/* `lists` and set->lock are held; the endpoint's list is the caller's to mend. */
+static void watch_free(struct gn_watch *w)
+{
+	if (w->ring)
+		w->set->rings--;
+	list_del(w);
+	free(w);
+}
+
+void gn_watches_drop(struct gn_sock *so)
+{
+	struct gn_watch *w, *next;
+
+	if (!so->watches)
+		return;
+	gn_lock(&lists);
+	for (w = so->watches; w; w = next) {
+		struct gn_epset *set = w->set;
+
+		next = w->of_sock;
+		gn_lock(&set->lock);
+		if (w->ring)
+			bells_ctl(w, EPOLL_CTL_DEL);
+		watch_free(w);
+		gn_unlock(&set->lock);
+	}
+	so->watches = NULL;
+	gn_unlock(&lists);
+}
+
+static void sock_unlink(struct gn_watch *w)
+{
+	struct gn_watch **at = &w->so->watches;
+
+	while (*at != w)
+		at = &(*at)->of_sock;
+	*at = w->of_sock;
+}
+
+void gn_epset_free(struct gn_epset *set)
+{
+	struct gn_watch *heads[] = {&set->kernel, &set->hot, &set->cold};
+
+	gn_lock(&lists);
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+		while (heads[i]->next != heads[i]) {
+			struct gn_watch *w = heads[i]->next;
+
+			sock_unlink(w);
+			watch_free(w);
+		}
+	gn_unlock(&lists);
+	gn_unhide_close(&set->bells);
+	free(set);
+}
+
+/* In a forked child, whose only thread holds no lock. */
+void gn_epset_forked(struct gn_epset *set)
+{
+	atomic_store(&set->lock, 0);
+}
+
+void gn_epoll_forked(void)
+{
+	atomic_store(&lists, 0);
+}
+
+static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struct epoll_event *ev)
+{
+	struct gn_watch *w = calloc(1, sizeof *w);
+	int rc;
+
+	if (!w)
+		return -ENOMEM;
+	rc = kernel_ctl(set, EPOLL_CTL_ADD, fd, ev->events, ev->data.u64);
+	if (rc < 0) {
+		free(w);
+		return rc;
+	}
+	*w = (struct gn_watch){.set = set, .so = so, .fd = fd, .events = ev->events, .data = ev->data, .of_sock = so->watches};
+	so->watches = w;
+	list_add(&set->kernel, w);
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		set->emulated++;
+	if (ev->events & EPOLLONESHOT)
+		set->oneshots++;
+	if (so->private_fd >= 0)
+		private_add(w);
+	if (gn_on_ring(so))
+		watch_to_ring(w);
+	return 0;
+}
+
+static int ctl_mod(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w, const struct epoll_event *ev)
+{
+	int rc = 0;
+
+	if ((ev->events & EPOLLEXCLUSIVE) || (w->events & EPOLLEXCLUSIVE))
+		return -EINVAL;
+	if (!w->ring) {
+		rc = kernel_ctl(set, EPOLL_CTL_MOD, w->fd, ev->events, ev->data.u64);
+		if (rc == 0 && so->private_fd >= 0)
+			kernel_ctl(set, EPOLL_CTL_MOD, so->private_fd, ev->events, ev->data.u64);
+	}
+	if (rc < 0)
+		return rc;
+	w->events = ev->events;
+	w->data = ev->data;
+	w->off = false;
+	if (ev->events & EPOLLONESHOT)
+		set->oneshots++;
+	if (!w->ring)
+		return 0;
+	w->fresh = w->hint = true;
+	w->quiet = 0;
+	if (w->cold) {
+		w->cold = false;
+		list_del(w);
+		list_add(&set->hot, w);
+	}
+	if (!gn_tx_shared(so))
+		bells_ctl(w, EPOLL_CTL_MOD);
+	return 0;
+}
+
+static int ctl_del(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w)
+{
+	if (so->private_fd >= 0)
+		kernel_ctl(set, EPOLL_CTL_DEL, so->private_fd, 0, 0);
+	if (w->ring)
+		bells_ctl(w, EPOLL_CTL_DEL);
+	else
+		kernel_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
+	sock_unlink(w);
+	watch_free(w);
+	return 0;
+}
+
+static int ctl_ours(struct gn_epset *set, struct gn_sock *so, int op, int fd, struct epoll_event *ev)
+{
+	struct gn_watch *w = watch_find(so, set, fd);
+
+	if (op != EPOLL_CTL_DEL && !ev)
+		return -EFAULT;
+	if (w && op == EPOLL_CTL_ADD)
+		return -EEXIST;
+	if (!w && op != EPOLL_CTL_ADD)
+		return kernel_ctl(set, op, fd, ev ? ev->events : 0, ev ? ev->data.u64 : 0);
+	switch (op) {
+	case EPOLL_CTL_ADD:
+		return ctl_add(set, so, fd, ev);
+	case EPOLL_CTL_MOD:
+		return ctl_mod(set, so, w, ev);
+	case EPOLL_CTL_DEL:
+		return ctl_del(set, so, w);
+	default:
+		return -EINVAL;
+	}
+}
+
+int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
+{
+	struct gn_sock *so = gn_get(fd);
+	struct gn_sock *set = so ? set_get(setfd) : gn_get_kind(setfd, GN_KIND_EPOLL);
+	int rc;
+
+	if (set && event) {
+		gn_lock(&set->set->lock);
+		cookie_avoid(set->set, event->data.u64);
+		gn_unlock(&set->set->lock);
+	}
+	if (so && set) {
+		gn_lock(&lists);
+		gn_lock(&set->set->lock);
+		rc = ctl_ours(set->set, so, op, fd, event);
+		gn_unlock(&set->set->lock);
+		gn_unlock(&lists);
+	} else {
+		rc = gn_is_hidden(fd) ? -EBADF : gn_sys_epoll_ctl(setfd, op, fd, event);
+	}
+	if (set)
+		gn_put(set);
+	if (so)
+		gn_put(so);
+	return rc;
+}
+
+/* The bits to report of an edge-triggered watch: those of a state that the program was not told yet. */
+static uint32_t only_news(struct gn_watch *w, uint32_t now)
+{
+	uint32_t head = w->so->rx.dir ? atomic_load_explicit(&w->so->rx.dir->head, memory_order_acquire) : 0;
+	bool news = w->fresh || (now & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+
+	if ((now & EPOLLIN) && head != w->seen)
+		news = true;
+	if ((now & EPOLLOUT) && atomic_exchange(&w->so->tx_full, 0))
+		news = true;
+	if (!news)
+		return 0;
+	w->fresh = false;
+	w->seen = head;
+	w->told = now;
+	return now;
+}
+
+static uint32_t watch_ready(struct gn_watch *w)
+{
+	uint32_t want = w->events & ~FLAGS;
+	bool whole = gn_all_in_ring(w->so) && (gn_tx_shared(w->so) || !(want & EPOLLOUT));
+	uint32_t now;
+
+	if (w->off)
+		return 0;
+	now = (uint16_t)gn_ready(w->so, w->fd, (short)want, w->hint && !whole);
+	if (!now && !whole)
+		w->hint = false;
+	return w->events & EPOLLET ? only_news(w, now) : now;
+}
+
+static void watch_cool(struct gn_epset *set, struct gn_watch *w)
+{
+	w->quiet = 0;
+	if (!gn_arm(w->so, w->fd, (short)(w->events & ~FLAGS)) && !(w->events & EPOLLET))
+		return;
+	w->cold = true;
+	list_del(w);
+	list_add(&set->cold, w);
+}
+
+/* What the hot rings have. Reported watches go to the end, so that a small `max` serves all in turn. set->lock is held. */
+static int scan(struct gn_epset *set, struct epoll_event *events, int max)
+{
+	struct gn_watch *w = set->hot.next, *last = set->hot.prev, *next;
+	int n = 0;
+
+	while (w != &set->hot && n < max) {
+		uint32_t now = watch_ready(w);
+		bool end = w == last;
+
+		next = w->next;
+		if (now) {
+			events[n++] = (struct epoll_event){.events = now, .data = w->data};
+			w->quiet = 0;
+			w->off = w->events & EPOLLONESHOT;
+			list_del(w);
+			list_add(&set->hot, w);
+		} else if (++w->quiet > QUIET_SCANS && set->rings > 4) {
+			watch_cool(set, w);
+		}
+		if (end)
+			break;
+		w = next;
+	}
+	return n;
+}
+
+/* The bells say which watches have news. set->lock is held. */
+static void bells_harvest(struct gn_epset *set)
+{
+	struct epoll_event ev[32];
+	int n;
+
+	do {
+		n = gn_sys_epoll_pwait(set->bells, ev, ARRAY_SIZE(ev), 0, NULL);
+		for (int i = 0; i < n; i++) {
+			struct gn_watch *w = ev[i].data.ptr;
+
+			w->hint = true;
+			w->quiet = 0;
+			if (!gn_all_in_ring(w->so))
+				w->fresh = true;
+			gn_check_peer(w->so, w->fd);
+			if (w->cold) {
+				w->cold = false;
+				gn_disarm(w->so);
+				list_del(w);
+				list_add(&set->hot, w);
+			}
+		}
+	} while (n == (int)ARRAY_SIZE(ev));
+}
+
+/* AF_UNIX hangs up when the peer closes, TCP only when both sides have shut down: found by its data, which is rare enough. */
+static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
+{
+	struct gn_watch *w;
+
+	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
+		return;
+	for (w = set->kernel.next; w != &set->kernel; w = w->next)
+		if (w->data.u64 == ev->data.u64 && gn_flag(w->so->ep, GN_EP_EMULATED) && !atomic_load(&w->so->ep->tx.shut)) {
+			ev->events &= ~(uint32_t)EPOLLHUP;
+			return;
+		}
+}
+
+static void oneshot_note(struct gn_epset *set, const struct epoll_event *ev)
+{
+	struct gn_watch *w;
+
+	for (w = set->kernel.next; w != &set->kernel; w = w->next)
+		if ((w->events & EPOLLONESHOT) && w->data.u64 == ev->data.u64)
+			w->off = true;
+}
+
+/* Takes our own descriptor out of what the kernel returned. True: the bells rang. */
+static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
+{
+	bool rang = false;
+	int kept = 0;
+
+	gn_lock(&set->lock);
+	for (int i = 0; i < *n; i++) {
+		if (set->bells >= 0 && events[i].data.u64 == set->cookie) {
+			rang = true;
+			continue;
+		}
+		if (unlikely(events[i].events & EPOLLHUP) && set->emulated)
+			hup_mend(set, &events[i]);
+		if (set->oneshots)
+			oneshot_note(set, &events[i]);
+		events[kept++] = events[i];
+	}
+	if (rang)
+		bells_harvest(set);
+	gn_unlock(&set->lock);
+	*n = kept;
+	return rang;
+}
+
+static int scan_locked(struct gn_epset *set, struct epoll_event *events, int max)
+{
+	int n;
+
+	gn_lock(&set->lock);
+	n = scan(set, events, max);
+	gn_unlock(&set->lock);
+	return n;
+}
+
+static bool set_spin_now(struct gn_epset *set)
+{
+	struct gn_watch *w;
+	int tries = 0;
+	bool elsewhere = false;
+
+	if (set->spin_skip) {
+		set->spin_skip--;
+		return false;
+	}
+	gn_lock(&set->lock);
+	for (w = set->hot.next; w != &set->hot && tries++ < 8 && !elsewhere; w = w->next)
+		elsewhere = gn_all_in_ring(w->so) && gn_spin_now(w->so, w->so->rx.dir);
+	gn_unlock(&set->lock);
+	return elsewhere;
+}
+
+/* Events found while spinning, 0 when it did not pay. */
+static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint64_t until_ns)
+{
+	uint64_t now = gn_now_ns(), end = GN_MIN(now + gn_world.spin_max_ns, until_ns), look = now + SPIN_LOOK_NS;
+	int n = 0;
+
+	if (!set_spin_now(set))
+		return 0;
+	while (now < end && n == 0) {
+		for (int i = 0; i < 8 && n == 0; i++) {
+			n = scan_locked(set, events, max);
+			gn_cpu_relax();
+		}
+		now = gn_now_ns();
+		if (n == 0 && now >= look) {
+			n = gn_sys_epoll_pwait(set->fd, events, max, 0, NULL);
+			if (n > 0)
+				filter(set, events, &n);
+			n = n < 0 ? 0 : n;
+			look = now + SPIN_LOOK_NS;
+		}
+	}
+	if (n) {
+		set->spin_backoff = 0;
+	} else {
+		set->spin_backoff = set->spin_backoff ? GN_MIN(set->spin_backoff * 2, 64u) : 1;
+		set->spin_skip = set->spin_backoff - 1;
+	}
+	return n;
+}
+
+/* Asks every hot watch's peer for a bell. False: something is ready. */
+static bool arm_hot(struct gn_epset *set)
+{
+	struct gn_watch *w;
+	bool quiet = true;
+
+	gn_lock(&set->lock);
+	for (w = set->hot.next; w != &set->hot; w = w->next) {
+		gn_cpu_publish(w->so);
+		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~FLAGS)) && !(w->events & EPOLLET))
+			quiet = false;
+	}
+	gn_unlock(&set->lock);
+	return quiet;
+}
+
+static void disarm_hot(struct gn_epset *set)
+{
+	struct gn_watch *w;
+
+	gn_lock(&set->lock);
+	for (w = set->hot.next; w != &set->hot; w = w->next)
+		gn_disarm(w->so);
+	gn_unlock(&set->lock);
+}
+
+/* libc's own call: a cancellation point, with the program's mask. */
+static int kernel_wait(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	uint64_t now;
+	struct timespec ts;
+
+	if (deadline_ns == UINT64_MAX)
+		return (int)gn_neg(gn_real.epoll_pwait(set->fd, events, max, -1, mask));
+	now = gn_now_ns();
+	ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
+	return (int)gn_neg(gn_real.epoll_pwait2(set->fd, events, max, &ts, mask));
+}
+
+/* Sleeps once. Events, 0: look again (or time is up), -errno. */
+static int park(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	int n = 0;
+
+	if (arm_hot(set)) {
+		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
+		n = scan_locked(set, events, max);
+		if (n == 0)
+			n = kernel_wait(set, events, max, deadline_ns, mask);
+	}
+	disarm_hot(set);
+	if (n > 0)
+		filter(set, events, &n);
+	return n;
+}
+
+static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	uint64_t now;
+	int n, k;
+
+	for (;;) {
+		n = scan_locked(set, events, max);
+		now = gn_now_ns();
+		if (n == max || (n && now - set->looked_ns < LOOK_NS))
+			return n;
+		set->looked_ns = now;
+		k = gn_sys_epoll_pwait(set->fd, events + n, max - n, 0, NULL);
+		if (k > 0 && filter(set, events + n, &k) && n + k < max)
+			k += scan_locked(set, events + n + k, max - n - k);
+		if (n + (k > 0 ? k : 0))
+			return n + (k > 0 ? k : 0);
+		if (k < 0)
+			return k;
+		if (now >= deadline_ns)
+			return 0;
+		n = spin(set, events, max, deadline_ns);
+		if (n == 0)
+			n = park(set, events, max, deadline_ns, mask);
+		if (n)
+			return n;
+	}
+}
+
+static uint64_t deadline_of(const struct timespec *timeout)
+{
+	uint64_t ns;
+
+	if (!timeout)
+		return UINT64_MAX;
+	if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+		return 0;
+	if (__builtin_mul_overflow((uint64_t)timeout->tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
+		return UINT64_MAX;
+	return gn_now_ns() + ns + (uint64_t)timeout->tv_nsec;
+}
+
+int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+		   const sigset_t *mask)
+{
+	struct gn_epset *set = so->set;
+	uint64_t deadline = deadline_of(timeout);
+	int n;
+
+	(void)fd;
+	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events))
+		return -EINVAL;
+	for (;;) {
+		if (set->rings)
+			return wait_rings(set, events, max, deadline, mask);
+		n = kernel_wait(set, events, max, deadline, mask);
+		if (n <= 0)
+			return n;
+		filter(set, events, &n);
+		if (n)
+			return n;
+	}
+}

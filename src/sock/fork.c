@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork: nothing waits, nothing is announced.
+ *
+ * The parent counts the child as a holder of every endpoint before it forks, so that no promotion begins while two processes may be using
+ * the kernel lane [LANE-3]; the child puts its pid beside. Locks of this process's own memory are free in the child; those in shared
+ * memory belong to whoever holds them.
+ */
+#include "sock/api.h"
+
+static void for_each_sock(void (*f)(struct gn_sock *))
+{
+	/* Every one is met once, at its lowest descriptor: the walk marks it by the pass it was met in. */
+	static uint32_t pass;
+
+	pass++;
+	for (uint32_t fd = 0, left = gn_world.used_fds; fd < gn_world.table_size && fd < left; fd++) {
+		struct gn_sock *so = atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed);
+
+		if ((uintptr_t)so <= 1 || so->pass == pass)
+			continue;
+		so->pass = pass;
+		f(so);
+	}
+}
+
+static void count_child(struct gn_sock *so)
+{
+	if (so->kind == GN_KIND_SOCK)
+		atomic_fetch_add(&so->ep->holders, 1);
+}
+
+static void uncount_child(struct gn_sock *so)
+{
+	if (so->kind == GN_KIND_SOCK)
+		atomic_fetch_sub(&so->ep->holders, 1);
+}
+
+static void child_sock(struct gn_sock *so)
+{
+	/* Calls of the parent's other threads are not going on here. */
+	atomic_store(&so->refs, 1);
+	if (so->kind != GN_KIND_SOCK) {
+		gn_epset_forked(so->set);
+		return;
+	}
+	gn_ep_join(so->ep);
+	gn_stats_begin(so);
+	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
+	so->meeting.state = GN_MEET_NONE;
+}
+
+pid_t gn_fork(pid_t (*real_fork)(void))
+{
+	pid_t pid;
+
+	if (!gn_world.pool || gn_is_vfork_child())
+		return real_fork();
+	gn_lock(&gn_world.big);
+	for_each_sock(count_child);
+	pid = real_fork();
+	if (pid == 0) {
+		gn_tid_forget();
+		gn_world.pid = gn_sys_getpid();
+		atomic_store(&gn_world.big, 0);
+		gn_epoll_forked();
+		gn_stats_reset();
+		for_each_sock(child_sock);
+		return 0;
+	}
+	if (pid < 0)
+		for_each_sock(uncount_child);
+	gn_unlock(&gn_world.big);
+	return pid;
+}
+
+/* As daemon(3): libc's own would fork and dup2 where we do not see it. */
+int gn_daemon(int nochdir, int noclose)
+{
+	pid_t pid = gn_fork(gn_real.fork);
+	int null;
+
+	if (pid < 0)
+		return -errno;
+	if (pid > 0)
+		gn_sys_exit_group(0);
+	if (gn_raw3(SYS_setsid, 0, 0, 0) < 0)
+		return -EPERM;
+	if (!nochdir)
+		gn_raw3(SYS_chdir, (long)"/", 0, 0);
+	if (noclose)
+		return 0;
+	null = gn_sys_open("/dev/null", O_RDWR, 0);
+	if (null < 0)
+		return null;
+	for (int fd = 0; fd <= 2; fd++)
+		if (fd != null)
+			gn_dup2(null, fd, 0, false);
+	if (null > 2)
+		gn_sys_close(null);
+	return 0;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending and receiving: which lane a call goes to, and what all lanes have in common. */
+#include "sock/io.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define BIG_BUFFER (4 << 20) /* what TCP lets a sender run ahead; AF_UNIX starts with 208 KiB */
+
+void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put)
+{
+	uint32_t done = 0;
+
+	while (done < len) {
+		size_t run = GN_MIN(c->iov->iov_len - c->skip, (size_t)(len - done));
+		char *at = (char *)c->iov->iov_base + c->skip;
+
+		if (r && put)
+			gn_ring_put(r, m, done, at, (uint32_t)run);
+		else if (r)
+			gn_ring_get(r, m, done, at, (uint32_t)run);
+		done += (uint32_t)run;
+		c->skip += run;
+		if (c->skip == c->iov->iov_len && c->left > 1) {
+			c->iov++;
+			c->left--;
+			c->skip = 0;
+		}
+	}
+}
+
+ssize_t gn_broken_pipe(int flags)
+{
+	if (!(flags & MSG_NOSIGNAL))
+		gn_sys_tgkill(gn_sys_getpid(), (pid_t)gn_tid(), SIGPIPE);
+	return -EPIPE;
+}
+
+/* The peer has closed. TCP takes the first write, learns from its reset, and fails the next ones; AF_UNIX knows at once. */
+ssize_t gn_send_to_gone(struct gn_sock *so, struct gn_io *io, size_t done)
+{
+	struct gn_ep *ep = so->ep;
+
+	if (atomic_fetch_and(&ep->flags, ~GN_EP_RESET) & GN_EP_RESET) {
+		atomic_fetch_or(&ep->flags, GN_EP_BROKEN);
+		return -ECONNRESET;
+	}
+	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) &&
+	    !(atomic_fetch_or(&ep->flags, GN_EP_BROKEN) & GN_EP_BROKEN))
+		return (ssize_t)io->total;
+	if (done)
+		return (ssize_t)done;
+	return gn_broken_pipe(io->flags);
+}
+
+/* End of file on the ring: a peer that left with our bytes unread has reset the connection. */
+ssize_t gn_recv_end(struct gn_sock *so)
+{
+	struct gn_ep *ep = so->ep;
+	bool left = atomic_load(&so->peer_gone) || (so->tx.dir && atomic_load(&so->tx.dir->deaf));
+	bool reset = atomic_fetch_and(&ep->flags, ~GN_EP_RESET) & GN_EP_RESET;
+
+	if (left && gn_tx_shared(so) && atomic_load(&so->tx.dir->tail) != ep->tx.ring.own &&
+	    !(atomic_fetch_or(&ep->flags, GN_EP_BROKEN) & GN_EP_BROKEN))
+		reset = true;
+	return reset ? -ECONNRESET : 0;
+}
+
+/* TCP's buffers let a sender run further ahead than AF_UNIX's first 208 KiB; asked for when a connection proves to need it. */
+static void more_room(struct gn_sock *so, int fd)
+{
+	int size = BIG_BUFFER;
+
+	so->roomy = true;
+	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+		gn_sys_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
+static bool has_unusual(const struct gn_io *io)
+{
+	return io->control_len || (io->flags & MSG_OOB);
+}
+
+/* What the ring cannot carry: descriptors, credentials, urgent bytes. */
+static void go_back(struct gn_sock *so, int fd, const struct gn_io *io)
+{
+	gn_pin(so, fd, (io->flags & MSG_OOB) ? GN_WHY_OOB : GN_WHY_ANCILLARY);
+}
+
+static inline void warm_up(struct gn_sock *so, int fd)
+{
+	if (unlikely(++so->heat >= so->heat_next) && so->heat >= gn_world.heat)
+		gn_promote_step(so, fd);
+}
+
+static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
+		more_room(so, fd);
+	warm_up(so, fd);
+	if (gn_switch_tx(so, fd) && !has_unusual(io))
+		return GN_OTHER_LANE;
+	return gn_kernel_send(so, fd, io);
+}
+
+static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	if (unlikely(has_unusual(io))) {
+		go_back(so, fd, io);
+		return GN_OTHER_LANE;
+	}
+	return so->ep->type == SOCK_STREAM ? gn_stream_send(so, fd, io) : gn_record_send(so, fd, io);
+}
+
+ssize_t gn_send_io(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t rc;
+
+	if (so->ep->type == SOCK_DGRAM)
+		return gn_dgram_send(so, fd, io);
+	do {
+		rc = gn_tx_shared(so) ? send_ring(so, fd, io) : send_cold(so, fd, io);
+	} while (unlikely(rc == GN_OTHER_LANE));
+	return rc;
+}
+
+/* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
+static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	if (io->flags & (MSG_OOB | MSG_ERRQUEUE))
+		return gn_kernel_recv(so, fd, io);
+	warm_up(so, fd);
+	if (gn_consent_rx(so, fd))
+		return GN_OTHER_LANE;
+	if (unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed)) && !gn_io_nonblock(so, io->flags)) {
+		struct gn_io now = *io;
+
+		now.flags |= MSG_DONTWAIT;
+		ssize_t rc = gn_kernel_recv(so, fd, &now);
+		return rc == -EAGAIN ? 0 : rc;
+	}
+	return gn_kernel_recv(so, fd, io);
+}
+
+static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t rc;
+
+	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
+		return (io->flags & MSG_OOB) ? -EINVAL : -EAGAIN;
+	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
+	if (rc >= 0) {
+		io->name_len = 0;
+		io->control_len = 0;
+	}
+	return rc;
+}
+
+ssize_t gn_recv_io(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t rc;
+
+	if (so->ep->type == SOCK_DGRAM)
+		return gn_dgram_recv(so, fd, io);
+	do {
+		rc = gn_rx_shared(so) ? recv_ring(so, fd, io) : recv_cold(so, fd, io);
+	} while (unlikely(rc == GN_OTHER_LANE));
+	return rc;
+}
+
+ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int flags)
+{
+	struct iovec iov = {(void *)(uintptr_t)buf, len};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags};
+
+	return gn_send_io(so, fd, &io);
+}
+
+ssize_t gn_recv_buf(struct gn_sock *so, int fd, void *buf, size_t len, int flags)
+{
+	struct iovec iov = {buf, len};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags};
+
+	return gn_recv_io(so, fd, &io);
+}
+
+/* -EINVAL, -EMSGSIZE as sendmsg(2). */
+static ssize_t vector_total(const struct iovec *iov, size_t count)
+{
+	size_t total = 0;
+
+	if (count > IOV_MAX)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < count; i++)
+		if (__builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
+			return -EINVAL;
+	return (ssize_t)total;
+}
+
+static const struct iovec no_bytes = {(void *)"", 0};
+
+ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	struct gn_io io = {
+		.iov = msg->msg_iovlen ? msg->msg_iov : &no_bytes,
+		.iovcnt = msg->msg_iovlen ? msg->msg_iovlen : 1,
+		.total = (size_t)total,
+		.flags = flags,
+		.name = msg->msg_name,
+		.name_len = msg->msg_name ? msg->msg_namelen : 0,
+		.control = msg->msg_control,
+		.control_len = msg->msg_control ? msg->msg_controllen : 0,
+	};
+
+	return total < 0 ? total : gn_send_io(so, fd, &io);
+}
+
+ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	struct gn_io io = {
+		.iov = msg->msg_iovlen ? msg->msg_iov : &no_bytes,
+		.iovcnt = msg->msg_iovlen ? msg->msg_iovlen : 1,
+		.total = (size_t)total,
+		.flags = flags,
+		.name = msg->msg_name,
+		.name_len = msg->msg_name ? msg->msg_namelen : 0,
+		.control = msg->msg_control,
+		.control_len = msg->msg_control ? msg->msg_controllen : 0,
+		.out_flags = -1, /* wanted */
+	};
+	ssize_t rc;
+
+	if (total < 0)
+		return total;
+	rc = gn_recv_io(so, fd, &io);
+	if (rc >= 0) {
+		msg->msg_namelen = io.name_len;
+		msg->msg_controllen = io.control_len;
+		msg->msg_flags = io.out_flags == -1 ? 0 : io.out_flags;
+	}
+	return rc;
+}
+
+/* From a file to the ring: what sendfile(2) does, through a buffer. */
+static ssize_t sendfile_ring(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+{
+	char buf[32768];
+	ssize_t done = 0;
+
+	while ((size_t)done < len) {
+		size_t want = GN_MIN(len - (size_t)done, sizeof buf);
+		off_t here = at ? *at : gn_sys_lseek(from, 0, SEEK_CUR);
+		ssize_t got, put;
+
+		if (here < 0)
+			return done ? done : -EINVAL;
+		got = gn_sys_pread(from, buf, want, here);
+		if (got <= 0)
+			return done ? done : got;
+		put = gn_send_buf(so, fd, buf, (size_t)got, 0);
+		if (put < 0)
+			return done ? done : put;
+		done += put;
+		if (at)
+			*at += put;
+		else
+			gn_sys_lseek(from, here + put, SEEK_SET);
+		if (put < got)
+			break;
+	}
+	return done;
+}
+
+ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+{
+	ssize_t rc;
+
+	if (so->ep->type == SOCK_STREAM) {
+		warm_up(so, fd);
+		if (gn_tx_shared(so) || gn_switch_tx(so, fd))
+			return sendfile_ring(so, fd, from, at, len);
+	}
+	atomic_fetch_add(&so->ep->tx.in_kernel, 1);
+	rc = gn_neg(gn_real.sendfile(fd, from, at, len));
+	if (rc > 0)
+		atomic_fetch_add(&so->ep->tx.kernel_bytes, (uint64_t)rc);
+	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
+	return rc;
+}
+
+int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout)
+{
+	uint64_t deadline = timeout ? gn_now_ns() + (uint64_t)timeout->tv_sec * GN_NS_PER_S + (uint64_t)timeout->tv_nsec : UINT64_MAX;
+	unsigned int done = 0;
+	ssize_t rc = 0;
+
+	while (done < count && done < IOV_MAX) {
+		rc = gn_recvmsg(so, fd, &msgs[done].msg_hdr, flags & ~MSG_WAITFORONE);
+		if (rc < 0)
+			break;
+		msgs[done++].msg_len = (unsigned int)rc;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (gn_now_ns() >= deadline)
+			break; /* looked at after each message only, as the kernel does (recvmmsg(2), BUGS) */
+	}
+	if (timeout && done) {
+		uint64_t now = gn_now_ns();
+
+		*timeout = gn_timespec(deadline > now ? deadline - now : 0);
+	}
+	return done ? (int)done : (int)rc;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The lanes' own sending and receiving, behind io.c. Errors: -errno. */
+#ifndef GN_SOCK_IO_H
+#define GN_SOCK_IO_H
+
+#include "sock/api.h"
+
+#define GN_OTHER_LANE (-10000) /* the lane changed meanwhile: try the other one */
+
+/* A place in a vector of buffers. */
+struct gn_cursor {
+	const struct iovec *iov;
+	size_t left; /* vectors */
+	size_t skip; /* bytes of the first one that are done */
+};
+
+static inline bool gn_io_nonblock(const struct gn_sock *so, int flags)
+{
+	return (flags & MSG_DONTWAIT) || gn_flag(so->ep, GN_EP_NONBLOCK);
+}
+
+static inline uint64_t gn_deadline(uint64_t timeout_ns)
+{
+	return timeout_ns ? gn_now_ns() + timeout_ns : 0;
+}
+
+/* stream.c */
+ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io);
+
+/* record.c */
+ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io);
+
+/* kernel.c */
+ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit);
+
+/* io.c */
+ssize_t gn_broken_pipe(int flags);                         /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL */
+ssize_t gn_send_to_gone(struct gn_sock *so, struct gn_io *io, size_t done);
+ssize_t gn_recv_end(struct gn_sock *so);                   /* 0, or -ECONNRESET once when it is due */
+void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put);
+
+/* dgram.c */
+ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_dgram_recv(struct gn_sock *so, int fd, struct gn_io *io);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel lane: bytes in the kernel socket, counted so that a later switch knows its position.
+ *
+ * Invariant: a call in here is counted in half->in_kernel before it looks at the lane (theory in promote.c).
+ */
+#include <string.h>
+
+#include "sock/io.h"
+
+static bool enter(struct gn_half *half)
+{
+	atomic_fetch_add(&half->in_kernel, 1);
+	if (likely(atomic_load(&half->lane) != GN_LANE_RING))
+		return true;
+	atomic_fetch_sub(&half->in_kernel, 1);
+	return false;
+}
+
+static void leave(struct gn_half *half, ssize_t moved)
+{
+	if (moved >= 0) {
+		atomic_fetch_add_explicit(&half->kernel_bytes, (uint64_t)moved, memory_order_relaxed);
+		atomic_fetch_add_explicit(&half->kernel_msgs, 1, memory_order_relaxed);
+	}
+	atomic_fetch_sub(&half->in_kernel, 1);
+}
+
+static ssize_t send_plain(int fd, struct gn_io *io, int flags, bool emulated)
+{
+	struct msghdr msg = {
+		.msg_name = emulated ? NULL : io->name,
+		.msg_namelen = emulated ? 0 : io->name_len,
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = emulated ? NULL : io->control,
+		.msg_controllen = emulated ? 0 : io->control_len,
+	};
+
+	if (io->iovcnt == 1 && !msg.msg_control)
+		return gn_neg(gn_real.sendto(fd, io->iov->iov_base, io->iov->iov_len, flags, msg.msg_name, msg.msg_namelen));
+	return gn_neg(gn_real.sendmsg(fd, &msg, flags));
+}
+
+/* TCP has no records and no descriptors to pass; what it says when the peer has gone differs from AF_UNIX. */
+static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t rc = send_plain(fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
+
+	return rc == -EPIPE ? gn_send_to_gone(so, io, 0) : rc;
+}
+
+ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_half *half = &so->ep->tx;
+	ssize_t rc;
+
+	if (!enter(half))
+		return GN_OTHER_LANE;
+	rc = gn_flag(so->ep, GN_EP_EMULATED) ? send_emulated(so, fd, io) : send_plain(fd, io, io->flags, false);
+	leave(half, rc);
+	return rc;
+}
+
+static ssize_t recv_plain(int fd, struct gn_io *io, int flags)
+{
+	struct msghdr msg = {
+		.msg_name = io->name,
+		.msg_namelen = io->name_len,
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = io->control,
+		.msg_controllen = io->control_len,
+	};
+	ssize_t rc;
+
+	if (io->iovcnt == 1 && !io->control && !io->name && !io->out_flags) {
+		io->control_len = 0;
+		return gn_neg(gn_real.recvfrom(fd, io->iov->iov_base, io->iov->iov_len, flags, NULL, NULL));
+	}
+	rc = gn_neg(gn_real.recvmsg(fd, &msg, flags));
+	if (rc >= 0) {
+		io->name_len = msg.msg_namelen;
+		io->control_len = msg.msg_controllen;
+		io->out_flags = msg.msg_flags;
+	}
+	return rc;
+}
+
+/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
+static ssize_t recv_discard(int fd, struct gn_io *io, int flags)
+{
+	char waste[16384];
+	size_t len = GN_MIN(io->total, sizeof waste);
+
+	return gn_neg(gn_real.recv(fd, waste, len, flags & ~MSG_TRUNC));
+}
+
+static ssize_t recv_emulated(int fd, struct gn_io *io)
+{
+	ssize_t rc;
+
+	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
+		return recv_discard(fd, io, io->flags);
+	io->name = NULL;
+	io->control = NULL;
+	rc = recv_plain(fd, io, io->flags);
+	io->name_len = 0;
+	io->control_len = 0;
+	return rc;
+}
+
+ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_half *half = &so->ep->rx;
+	ssize_t rc;
+
+	if (!enter(half))
+		return GN_OTHER_LANE;
+	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(fd, io) : recv_plain(fd, io, io->flags);
+	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);
+	return rc;
+}
+
+/* For a half that has consented: takes at most `limit` bytes that are in the kernel lane, without waiting. The rx lock is held.
+ * Should the peer switch meanwhile, what lies behind its switch_pos is bells, and not returned. */
+ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)
+{
+	struct gn_half *half = &so->ep->rx;
+	const struct iovec *v = io->iov;
+	uint64_t before = atomic_load(&half->kernel_bytes), until;
+	ssize_t rc, bells = 0;
+
+	while (done >= v->iov_len && done) {
+		done -= v->iov_len;
+		v++;
+	}
+	limit = GN_MIN(limit, v->iov_len - done);
+	rc = gn_sys_recv(fd, (char *)v->iov_base + done, limit, MSG_DONTWAIT | (io->flags & MSG_PEEK));
+	if (rc <= 0)
+		return rc;
+	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL) {
+		until = atomic_load(&so->rx.dir->switch_pos);
+		bells = before + (uint64_t)rc > until ? (ssize_t)GN_MIN(before + (uint64_t)rc - until, (uint64_t)rc) : 0;
+	}
+	if (!(io->flags & MSG_PEEK)) {
+		atomic_fetch_add(&so->ep->bells_eaten, (uint64_t)bells);
+		atomic_fetch_add(&half->kernel_bytes, (uint64_t)(rc - bells));
+		atomic_fetch_add(&half->kernel_msgs, 1);
+	}
+	return rc - bells ? rc - bells : -EAGAIN;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* Descriptors: how endpoints come, are duplicated and go. */
+#include <netinet/in.h>
+#include <string.h>
+
+#include "sock/api.h"
+
+#define CLOSE_RANGE_CLOEXEC_FLAG 4 /* CLOSE_RANGE_CLOEXEC, linux/close_range.h */
+
+static bool serves(int domain, int type, int protocol)
+{
+	switch (domain) {
+	case AF_UNIX:
+		return type == SOCK_STREAM || type == SOCK_SEQPACKET || type == SOCK_DGRAM;
+	case AF_INET:
+	case AF_INET6:
+		return (type == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) ||
+		       (type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP));
+	default:
+		return false;
+	}
+}
+
+/* gn_world.big is held. */
+static struct gn_sock *make(int domain, int type, int protocol, int flags)
+{
+	struct gn_sock *so = gn_sock_new(GN_KIND_SOCK);
+
+	if (!so)
+		return NULL;
+	so->ep = gn_ep_new(domain, type, protocol);
+	if (!so->ep) {
+		atomic_store(&so->live, 0);
+		atomic_fetch_sub(&so->refs, 1);
+		so->next_free = gn_world.free_socks;
+		gn_world.free_socks = so;
+		return NULL;
+	}
+	if (flags & SOCK_NONBLOCK)
+		atomic_store(&so->ep->flags, GN_EP_NONBLOCK);
+	return so;
+}
+
+static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum gn_state state)
+{
+	int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct gn_sock *so;
+
+	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+	gn_table_clear(fd); /* closed behind our back before */
+	if (!serves(domain, type, protocol))
+		return NULL;
+	gn_lock(&gn_world.big);
+	so = make(domain, type, protocol, flags);
+	if (so) {
+		so->ep->fd = fd;
+		atomic_store(&so->ep->state, state);
+		gn_stats_begin(so);
+		if (gn_table_set(fd, so) < 0)
+			so = NULL; /* above the table: the kernel's alone */
+	}
+	gn_unlock(&gn_world.big);
+	return so;
+}
+
+void gn_opened(int fd, int domain, int type, int protocol)
+{
+	open_one(fd, domain, type, protocol, GN_UNCONN);
+}
+
+void gn_opened_pair(const int fd[2], int domain, int type, int protocol)
+{
+	open_one(fd[0], domain, type, protocol, GN_ESTAB);
+	open_one(fd[1], domain, type, protocol, GN_ESTAB);
+}
+
+struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
+{
+	return open_one(fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
+}
+
+/* Tells the peer in shared memory too, so that one that spins need not wait for the kernel's word. */
+static void say_goodbye(struct gn_sock *so)
+{
+	struct gn_ep *ep = so->ep;
+
+	if (!so->tx.dir || atomic_load(&ep->holders) != 1)
+		return;
+	atomic_store(&so->rx.dir->deaf, 1);
+	if (gn_tx_shared(so))
+		atomic_store(&so->tx.dir->fin, 1);
+}
+
+void gn_last_close(struct gn_sock *so)
+{
+	if (so->kind == GN_KIND_EPOLL)
+		return;
+	gn_watches_drop(so);
+	say_goodbye(so);
+	gn_unhide_close(&so->private_fd);
+	gn_unhide_close(&so->hold_fd);
+	gn_unhide_close(&so->meeting.fd);
+}
+
+int gn_close(int fd)
+{
+	if (gn_is_vfork_child())
+		return (int)gn_neg(gn_real.close(fd));
+	if (gn_is_hidden(fd))
+		return -EBADF;
+	gn_table_clear(fd);
+	return (int)gn_neg(gn_real.close(fd));
+}
+
+void gn_forget(int fd)
+{
+	if (fd >= 0 && !gn_is_vfork_child())
+		gn_table_clear(fd);
+}
+
+/* Closes what lies between our own descriptors. */
+static int close_between(unsigned int first, unsigned int last, int flags)
+{
+	unsigned int from = first;
+	int rc = 0;
+
+	for (unsigned int fd = first; fd <= last && fd < gn_world.table_size && rc == 0; fd++) {
+		if (!gn_is_hidden((int)fd)) {
+			if (!(flags & CLOSE_RANGE_CLOEXEC_FLAG))
+				gn_table_clear((int)fd);
+			continue;
+		}
+		if (fd > from)
+			rc = (int)gn_neg(gn_real.close_range(from, fd - 1, flags));
+		from = fd + 1;
+	}
+	if (rc == 0 && from <= last)
+		rc = (int)gn_neg(gn_real.close_range(from, last, flags));
+	return rc;
+}
+
+int gn_close_range(unsigned int first, unsigned int last, int flags)
+{
+	if (first > last || gn_is_vfork_child())
+		return (int)gn_neg(gn_real.close_range(first, last, flags));
+	return close_between(first, last, flags);
+}
+
+int gn_dup(int fd, int rc)
+{
+	struct gn_sock *so;
+
+	if (rc < 0 || gn_is_vfork_child())
+		return rc;
+	so = gn_get_any(fd);
+	gn_table_clear(rc);
+	if (so) {
+		gn_table_share(rc, so);
+		gn_put(so);
+	}
+	return rc;
+}
+
+/* A descriptor of ours is in the way of dup2: it moves. */
+static void make_way(int fd)
+{
+	int moved = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+
+	if (moved < 0)
+		return;
+	gn_hide(moved);
+	if (gn_world.pool_fd == fd)
+		gn_world.pool_fd = moved;
+	for (uint32_t i = 0; i < gn_world.table_size && i < (1u << 16); i++) {
+		struct gn_sock *so = gn_get((int)i);
+
+		if (!so)
+			continue;
+		if (so->private_fd == fd)
+			so->private_fd = moved;
+		if (so->hold_fd == fd)
+			so->hold_fd = moved;
+		if (so->meeting.fd == fd)
+			so->meeting.fd = moved;
+		gn_put(so);
+	}
+}
+
+int gn_dup2(int from, int to, int flags, bool three)
+{
+	struct gn_sock *so;
+	int rc;
+
+	if (gn_is_vfork_child() || from == to)
+		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+	if (gn_is_hidden(from))
+		return -EBADF;
+	if (gn_is_hidden(to))
+		make_way(to);
+	so = gn_get_any(from);
+	if (so && so->kind == GN_KIND_SOCK && to <= 2)
+		gn_pin(so, from, GN_WHY_STDIO); /* [LANE-4]: stdio reads and writes there, unseen by us */
+	gn_table_clear(to);
+	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+	if (rc >= 0 && so)
+		gn_table_share(to, so);
+	if (so)
+		gn_put(so);
+	return rc;
+}

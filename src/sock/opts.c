@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options of endpoints: setsockopt, getsockopt, fcntl, ioctl.
+ *
+ * An internet stream that is carried by an AF_UNIX socket still has the options of its own kind. What the program sets is checked and
+ * normalised by a fresh kernel socket of that kind (the oracle), remembered here, and answered from memory; what it never set is answered
+ * by the oracle's default. Options of SOL_SOCKET that an AF_UNIX socket has too are the carrying socket's own.
+ */
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "sock/api.h"
+
+#define OPTIONS_MAX 32
+
+static struct gn_option *option_find(const struct gn_sock *so, int level, int name)
+{
+	for (uint32_t i = 0; i < so->options_count; i++)
+		if (so->options[i].level == level && so->options[i].name == name)
+			return &so->options[i];
+	return NULL;
+}
+
+static void option_note(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
+{
+	struct gn_option *o;
+
+	if (len > sizeof o->value)
+		return;
+	gn_lock(&gn_world.big);
+	o = option_find(so, level, name);
+	if (!o && so->options_count < OPTIONS_MAX) {
+		if (!so->options)
+			so->options = calloc(OPTIONS_MAX, sizeof *o);
+		if (so->options)
+			o = &so->options[so->options_count++];
+	}
+	if (o) {
+		*o = (struct gn_option){.level = level, .name = name, .len = len};
+		memcpy(o->value, value, len);
+	}
+	gn_unlock(&gn_world.big);
+}
+
+void gn_options_free(struct gn_sock *so)
+{
+	free(so->options);
+	so->options = NULL;
+	so->options_count = 0;
+}
+
+static bool is_timeout(int name)
+{
+	return name == SO_RCVTIMEO || name == SO_SNDTIMEO;
+}
+
+static void timeout_note(struct gn_ep *ep, int name, const void *value, socklen_t len)
+{
+	struct timeval tv;
+	uint64_t ns;
+
+	if (len < sizeof tv)
+		return;
+	memcpy(&tv, value, sizeof tv);
+	ns = (uint64_t)tv.tv_sec * GN_NS_PER_S + (uint64_t)tv.tv_usec * 1000;
+	atomic_store(name == SO_RCVTIMEO ? &ep->rcvtimeo_ns : &ep->sndtimeo_ns, ns);
+}
+
+static bool is_replayed(const struct gn_option *o)
+{
+	return o->level == SOL_SOCKET &&
+	       (is_timeout(o->name) || o->name == SO_LINGER || o->name == SO_SNDBUF || o->name == SO_RCVBUF || o->name == SO_RCVLOWAT);
+}
+
+static int buffer_asked(const struct gn_option *o)
+{
+	int doubled;
+
+	memcpy(&doubled, o->value, sizeof doubled);
+	return doubled / 2; /* the kernel doubles what it is given (socket(7)) */
+}
+
+void gn_options_replay(struct gn_sock *so, int u)
+{
+	for (uint32_t i = 0; i < so->options_count; i++) {
+		const struct gn_option *o = &so->options[i];
+		int asked;
+
+		if (!is_replayed(o))
+			continue;
+		if (o->name == SO_SNDBUF || o->name == SO_RCVBUF) {
+			asked = buffer_asked(o);
+			gn_sys_setsockopt(u, o->level, o->name, &asked, sizeof asked);
+		} else {
+			gn_sys_setsockopt(u, o->level, o->name, o->value, o->len);
+		}
+	}
+}
+
+void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd)
+{
+	for (uint32_t i = 0; i < listener->options_count; i++) {
+		const struct gn_option *o = &listener->options[i];
+
+		option_note(so, o->level, o->name, o->value, o->len);
+		if (o->level == SOL_SOCKET && is_timeout(o->name))
+			timeout_note(so->ep, o->name, o->value, o->len);
+	}
+	gn_options_replay(so, fd);
+}
+
+bool gn_option_needs_kernel(const struct gn_sock *so)
+{
+	static const struct {
+		int level, name;
+	} kernel_only[] = {
+		{SOL_SOCKET, SO_BINDTODEVICE}, {SOL_SOCKET, SO_MARK},	   {SOL_SOCKET, SO_TIMESTAMPING}, {IPPROTO_TCP, TCP_REPAIR},
+		{IPPROTO_TCP, TCP_MD5SIG},     {IPPROTO_TCP, TCP_ULP},	   {IPPROTO_IP, IP_TRANSPARENT},  {IPPROTO_IP, IP_OPTIONS},
+		{IPPROTO_TCP, TCP_FASTOPEN},   {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
+	};
+	const struct gn_option *linger = option_find(so, SOL_SOCKET, SO_LINGER);
+	struct linger l;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_only); i++)
+		if (option_find(so, kernel_only[i].level, kernel_only[i].name))
+			return true;
+	if (!linger)
+		return false;
+	memcpy(&l, linger->value, sizeof l);
+	return l.l_onoff && l.l_linger == 0; /* a reset at close: AF_UNIX has none */
+}
+
+/* What the kernel's own socket of this kind says to an option: sets it there, if `set`, and reads it back. */
+static int oracle(const struct gn_ep *ep, int level, int name, const void *set, socklen_t set_len, void *get, socklen_t *get_len)
+{
+	int fd = gn_sys_socket(ep->domain, ep->type | SOCK_CLOEXEC, ep->protocol);
+	int rc = fd;
+
+	if (fd < 0)
+		return fd;
+	rc = set ? gn_sys_setsockopt(fd, level, name, set, set_len) : 0;
+	if (rc == 0 && get)
+		rc = gn_sys_getsockopt(fd, level, name, get, get_len);
+	gn_sys_close(fd);
+	return rc;
+}
+
+/* Options that the AF_UNIX socket takes for itself; the others of SOL_SOCKET belong to the kind the program sees. */
+static bool is_carriers_own(int level, int name)
+{
+	if (level != SOL_SOCKET)
+		return false;
+	switch (name) {
+	case SO_RCVTIMEO:
+	case SO_SNDTIMEO:
+	case SO_LINGER:
+	case SO_RCVLOWAT:
+	case SO_ERROR:
+	case SO_ACCEPTCONN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
+{
+	struct gn_option now = {.len = sizeof now.value};
+	int rc;
+
+	if (is_carriers_own(level, name)) {
+		rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
+		if (rc == 0 && is_timeout(name))
+			timeout_note(so->ep, name, value, len);
+		return rc;
+	}
+	rc = oracle(so->ep, level, name, value, len, now.value, &now.len);
+	if (rc < 0)
+		return rc;
+	option_note(so, level, name, now.value, now.len);
+	if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)) {
+		gn_sys_setsockopt(fd, level, name, value, len);
+		so->roomy = true; /* the program chose */
+	}
+	return 0;
+}
+
+static void pin_for_option(struct gn_sock *so, int fd, int level, int name)
+{
+	if (level != SOL_SOCKET)
+		return;
+	if (name == SO_PASSCRED || name == SO_PASSSEC)
+		gn_pin(so, fd, GN_WHY_ANCILLARY);
+	if (name == SO_PEEK_OFF)
+		gn_pin(so, fd, GN_WHY_OPTION);
+}
+
+int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
+{
+	unsigned char now[16];
+	socklen_t now_len = sizeof now;
+	int rc;
+
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		return set_emulated(so, fd, level, name, value, len);
+	rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
+	if (rc < 0)
+		return rc;
+	if (level == SOL_SOCKET && is_timeout(name))
+		timeout_note(so->ep, name, value, len);
+	if (so->ep->domain == AF_UNIX)
+		pin_for_option(so, fd, level, name);
+	else if (so->ep->type == SOCK_STREAM && gn_sys_getsockopt(fd, level, name, now, &now_len) == 0)
+		option_note(so, level, name, now, now_len);
+	return 0;
+}
+
+static int value_out(const void *from, socklen_t from_len, void *value, socklen_t *len)
+{
+	if ((int)*len < 0)
+		return -EINVAL;
+	*len = GN_MIN(*len, from_len);
+	memcpy(value, from, *len);
+	return 0;
+}
+
+static int number_out(int n, void *value, socklen_t *len)
+{
+	return value_out(&n, sizeof n, value, len);
+}
+
+static int tcp_info_out(const struct gn_sock *so, void *value, socklen_t *len)
+{
+	struct tcp_info info = {0};
+	socklen_t info_len = sizeof info;
+	int rc = oracle(so->ep, IPPROTO_TCP, TCP_INFO, NULL, 0, &info, &info_len);
+
+	if (rc < 0)
+		return rc;
+	info.tcpi_state = TCP_ESTABLISHED;
+	return value_out(&info, info_len, value, len);
+}
+
+static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
+{
+	static const struct ucred nobody = {0, (uid_t)-1, (gid_t)-1}; /* what TCP says of its peer */
+	const struct gn_option *o;
+
+	if (level == SOL_SOCKET && name == SO_DOMAIN)
+		return number_out(so->ep->domain, value, len);
+	if (level == SOL_SOCKET && name == SO_PROTOCOL)
+		return number_out(IPPROTO_TCP, value, len);
+	if (level == SOL_SOCKET && name == SO_PEERCRED)
+		return value_out(&nobody, sizeof nobody, value, len);
+	if (level == SOL_SOCKET && name == SO_ERROR)
+		atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING);
+	if (is_carriers_own(level, name))
+		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
+	if (level == IPPROTO_TCP && name == TCP_INFO)
+		return tcp_info_out(so, value, len);
+	o = option_find(so, level, name);
+	if (o)
+		return value_out(o->value, o->len, value, len);
+	return oracle(so->ep, level, name, NULL, 0, value, len);
+}
+
+int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
+{
+	if (!gn_flag(so->ep, GN_EP_EMULATED))
+		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
+	if (!value || !len)
+		return -EFAULT;
+	return get_emulated(so, fd, level, name, value, len);
+}
+
+static void nonblock_note(struct gn_sock *so, bool on)
+{
+	if (on)
+		atomic_fetch_or(&so->ep->flags, GN_EP_NONBLOCK);
+	else
+		atomic_fetch_and(&so->ep->flags, ~GN_EP_NONBLOCK);
+}
+
+static int setfl(struct gn_sock *so, int fd, long arg)
+{
+	long kernels = so->private_fd >= 0 ? arg | O_NONBLOCK : arg; /* see private_face_open() */
+	int rc = gn_sys_fcntl(fd, F_SETFL, kernels);
+
+	if (rc < 0)
+		return rc;
+	nonblock_note(so, arg & O_NONBLOCK);
+	if (arg & O_ASYNC)
+		gn_pin(so, fd, GN_WHY_CALL);
+	return rc;
+}
+
+int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg)
+{
+	int rc;
+
+	switch (cmd) {
+	case F_SETFL:
+		return setfl(so, fd, arg);
+	case F_GETFL:
+		rc = gn_sys_fcntl(fd, cmd, arg);
+		return rc < 0 || so->private_fd < 0 || gn_flag(so->ep, GN_EP_NONBLOCK) ? rc : rc & ~O_NONBLOCK;
+	default:
+		return (int)gn_neg(gn_real.fcntl(fd, cmd, arg));
+	}
+}
+
+/* Bytes to read now: what is left of the kernel lane, and the ring. */
+static int unread(struct gn_sock *so, int fd)
+{
+	struct gn_ep *ep = so->ep;
+	int in_kernel = 0;
+	int64_t in_ring;
+	uint64_t pos, until;
+
+	gn_lock(&ep->rx.lock);
+	pos = atomic_load(&ep->rx.kernel_bytes);
+	until = atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL ? UINT64_MAX : atomic_load(&so->rx.dir->switch_pos);
+	in_ring = gn_ring_readable(&ep->rx.ring, &so->rx);
+	if (pos < until && gn_sys_ioctl(fd, FIONREAD, &in_kernel) == 0 && until != UINT64_MAX)
+		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
+	gn_unlock(&ep->rx.lock);
+	return in_kernel + (in_ring > 0 ? (int)in_ring : 0);
+}
+
+int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
+{
+	int on;
+
+	if (request == FIONBIO && arg) {
+		memcpy(&on, arg, sizeof on);
+		if (so->private_fd < 0) {
+			int rc = (int)gn_neg(gn_real.ioctl(fd, request, arg));
+
+			if (rc < 0)
+				return rc;
+		}
+		nonblock_note(so, on);
+		return 0;
+	}
+	if (request == FIONREAD && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so)) {
+		on = unread(so, fd);
+		memcpy(arg, &on, sizeof on);
+		return 0;
+	}
+	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
+		gn_lock(&so->ep->tx.lock);
+		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
+		gn_unlock(&so->ep->tx.lock);
+		memcpy(arg, &on, sizeof on);
+		return 0;
+	}
+	if (request == FIOASYNC)
+		gn_pin(so, fd, GN_WHY_CALL);
+	return (int)gn_neg(gn_real.ioctl(fd, request, arg));
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * poll and select over sets that mix endpoints on the ring, listeners with two faces, and everything else.
+ *
+ * Each entry stands for one or two entries of the set that the kernel polls: its own, or for an endpoint on the ring its bells, and
+ * for a listener its private face too. While nothing but rings is asked about and something is ready, no system call is made.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sock/api.h"
+
+#define SMALL 64
+#define LOOKS 16
+#define CAP_NS GN_NS_PER_MS /* how long to sleep when unread kernel data hides the bells */
+
+struct entry {
+	struct gn_sock *so; /* held; NULL: the kernel's alone */
+	bool ring;
+};
+
+struct pollset {
+	struct pollfd *user;
+	struct pollfd *kernel; /* [0, count) beside user; then the private faces */
+	struct entry *entry;
+	int *twin;             /* of a listener: index of its private face; -1: none */
+	nfds_t count, kernel_count;
+	nfds_t rings, others;
+	bool capped;
+};
+
+bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
+{
+	for (nfds_t i = 0; i < count; i++) {
+		struct gn_sock *so = gn_get(fds[i].fd);
+		bool yes;
+
+		if (!so)
+			continue;
+		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->dgram;
+		gn_put(so);
+		if (yes)
+			return true;
+	}
+	return false;
+}
+
+static bool entry_make(struct pollset *s, nfds_t i)
+{
+	struct pollfd *u = &s->user[i];
+	struct gn_sock *so = gn_get(u->fd);
+
+	s->kernel[i] = *u;
+	s->entry[i] = (struct entry){so, false};
+	s->twin[i] = -1;
+	if (so && gn_on_ring(so)) {
+		s->entry[i].ring = true;
+		s->rings++;
+		return true;
+	}
+	s->others += u->fd >= 0;
+	if (so && so->private_fd >= 0) {
+		s->twin[i] = (int)s->kernel_count;
+		s->kernel[s->kernel_count++] = (struct pollfd){so->private_fd, u->events, 0};
+	}
+	return true;
+}
+
+/* What the kernel is to watch while we sleep: for rings, bells and the peer's end. */
+static void ring_wish(struct pollset *s, nfds_t i)
+{
+	struct gn_sock *so = s->entry[i].so;
+	struct pollfd *k = &s->kernel[i];
+	short want = s->user[i].events;
+
+	k->fd = s->user[i].fd;
+	k->events = POLLIN | POLLRDHUP;
+	k->revents = 0;
+	if (!gn_tx_shared(so))
+		k->events |= want & (POLLOUT | POLLWRNORM);
+	if (atomic_load(&so->peer_gone))
+		k->fd = -1; /* nothing more comes from there, and HUP would wake us for ever */
+	else if (!(want & (POLLIN | POLLRDNORM)) && !gn_all_in_ring(so)) {
+		k->events &= (short)~(POLLIN | POLLRDHUP);
+		s->capped = true;
+	}
+}
+
+static short plain_result(const struct pollset *s, nfds_t i)
+{
+	const struct gn_sock *so = s->entry[i].so;
+	short r = s->kernel[i].revents;
+
+	if (s->twin[i] >= 0)
+		r |= s->kernel[s->twin[i]].revents;
+	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
+	if ((r & POLLHUP) && so && gn_flag(so->ep, GN_EP_EMULATED) && !atomic_load(&so->ep->tx.shut) && (r & ~POLLHUP))
+		r &= (short)~POLLHUP;
+	return r;
+}
+
+/* Fills in what is known now and counts the entries that are ready. */
+static int collect(struct pollset *s)
+{
+	int ready = 0;
+
+	for (nfds_t i = 0; i < s->count; i++) {
+		const struct entry *e = &s->entry[i];
+
+		s->user[i].revents = e->ring ? gn_ready(e->so, s->user[i].fd, s->user[i].events, true) : plain_result(s, i);
+		ready += s->user[i].revents != 0;
+	}
+	return ready;
+}
+
+static int kernel_now(struct pollset *s)
+{
+	static const struct timespec zero;
+	int rc;
+
+	for (nfds_t i = 0; i < s->count; i++) {
+		if (s->entry[i].ring)
+			s->kernel[i].fd = -1;
+		s->kernel[i].revents = 0;
+	}
+	if (!s->others)
+		return 0;
+	rc = (int)gn_neg(gn_real.ppoll(s->kernel, s->kernel_count, &zero, NULL));
+	return rc;
+}
+
+static bool spin(struct pollset *s)
+{
+	uint64_t end;
+	struct gn_sock *first = NULL;
+	bool found = false;
+
+	for (nfds_t i = 0; i < s->count && !first; i++)
+		if (s->entry[i].ring)
+			first = s->entry[i].so;
+	if (!first || s->others || !gn_spin_now(first, first->rx.dir))
+		return false;
+	end = gn_now_ns() + gn_world.spin_max_ns;
+	do {
+		for (int k = 0; k < LOOKS && !found; k++) {
+			for (nfds_t i = 0; i < s->count && !found; i++)
+				found = s->entry[i].ring && gn_ready(s->entry[i].so, s->user[i].fd, s->user[i].events, false);
+			gn_cpu_relax();
+		}
+	} while (!found && gn_now_ns() < end);
+	gn_spin_result(first, found);
+	return found;
+}
+
+static bool arm_all(struct pollset *s)
+{
+	bool quiet = true;
+
+	s->capped = false;
+	for (nfds_t i = 0; i < s->count; i++) {
+		if (!s->entry[i].ring)
+			continue;
+		ring_wish(s, i);
+		gn_cpu_publish(s->entry[i].so);
+		atomic_fetch_add(&s->entry[i].so->ep->sleepers, 1);
+		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events);
+	}
+	return quiet;
+}
+
+static void disarm_all(struct pollset *s)
+{
+	for (nfds_t i = 0; i < s->count; i++) {
+		struct gn_sock *so = s->entry[i].so;
+
+		if (!s->entry[i].ring)
+			continue;
+		gn_disarm(so);
+		if (atomic_fetch_sub(&so->ep->sleepers, 1) == 1 && s->kernel[i].revents)
+			gn_check_peer(so, s->user[i].fd);
+		s->kernel[i].revents = 0;
+	}
+}
+
+/* -1: for ever. */
+static int64_t left_of(uint64_t deadline_ns)
+{
+	uint64_t now;
+
+	if (deadline_ns == UINT64_MAX)
+		return -1;
+	now = gn_now_ns();
+	return now < deadline_ns ? (int64_t)(deadline_ns - now) : 0;
+}
+
+static int sleep_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
+{
+	int64_t left = left_of(deadline_ns);
+	struct timespec ts;
+	int rc = 1;
+
+	if (arm_all(s)) {
+		if (s->capped && (left < 0 || left > (int64_t)CAP_NS))
+			left = CAP_NS;
+		ts = gn_timespec((uint64_t)left);
+		rc = (int)gn_neg(gn_real.ppoll(s->kernel, s->kernel_count, left < 0 ? NULL : &ts, mask));
+		if (rc == 0 && s->capped)
+			rc = 1;
+	}
+	disarm_all(s);
+	return rc;
+}
+
+static int run(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
+{
+	int ready, rc;
+
+	for (;;) {
+		rc = kernel_now(s);
+		if (rc < 0)
+			return rc;
+		ready = collect(s);
+		if (ready || left_of(deadline_ns) == 0)
+			return ready;
+		if (spin(s))
+			continue;
+		rc = sleep_once(s, deadline_ns, mask);
+		if (rc < 0)
+			return rc;
+		ready = collect(s);
+		if (ready || rc == 0)
+			return ready;
+	}
+}
+
+static uint64_t deadline_of(const struct timespec *timeout)
+{
+	uint64_t ns;
+
+	if (!timeout)
+		return UINT64_MAX;
+	if (__builtin_mul_overflow((uint64_t)timeout->tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
+		return UINT64_MAX;
+	return gn_now_ns() + ns + (uint64_t)timeout->tv_nsec;
+}
+
+int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd small_kernel[2 * SMALL];
+	struct entry small_entry[SMALL];
+	int small_twin[SMALL];
+	struct pollset s = {.user = fds, .count = count, .kernel_count = count};
+	void *big = NULL;
+	int rc;
+
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= (long)GN_NS_PER_S))
+		return -EINVAL;
+	s.kernel = small_kernel;
+	s.entry = small_entry;
+	s.twin = small_twin;
+	if (count > SMALL) {
+		big = malloc(count * (2 * sizeof *s.kernel + sizeof *s.entry + sizeof *s.twin));
+		if (!big)
+			return -ENOMEM;
+		s.entry = big;
+		s.kernel = (void *)(s.entry + count);
+		s.twin = (void *)(s.kernel + 2 * count);
+	}
+	for (nfds_t i = 0; i < count; i++)
+		entry_make(&s, i);
+	rc = run(&s, deadline_of(timeout), mask);
+	for (nfds_t i = 0; i < count; i++)
+		if (s.entry[i].so)
+			gn_put(s.entry[i].so);
+	free(big);
+	return rc;
+}
+
+bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	for (int fd = 0; fd < count; fd++) {
+		struct pollfd p = {fd, 0, 0};
+
+		if (((r && FD_ISSET(fd, r)) || (w && FD_ISSET(fd, w)) || (x && FD_ISSET(fd, x))) && gn_poll_concerns(&p, 1))
+			return true;
+	}
+	return false;
+}
+
+/* The sets above FD_SETSIZE are the program's business, as with the kernel: plain bit arithmetic. */
+static bool bit(const fd_set *s, int fd)
+{
+	return s && (((const unsigned long *)s)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1);
+}
+
+static void bit_set(fd_set *s, int fd)
+{
+	((unsigned long *)s)[fd / (8 * (int)sizeof(long))] |= 1ul << (fd % (8 * (int)sizeof(long)));
+}
+
+static void set_clear(fd_set *s, int count)
+{
+	if (s)
+		memset(s, 0, ((size_t)count + 8 * sizeof(long) - 1) / (8 * sizeof(long)) * sizeof(long));
+}
+
+int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd *p = malloc(((size_t)count + 1) * sizeof *p);
+	nfds_t n = 0;
+	int rc, bits = 0;
+
+	if (!p)
+		return -ENOMEM;
+	for (int fd = 0; fd < count; fd++) {
+		short ev = (short)((bit(r, fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0) | (bit(w, fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0) |
+				   (bit(x, fd) ? POLLPRI : 0));
+
+		if (ev)
+			p[n++] = (struct pollfd){fd, ev, 0};
+	}
+	rc = gn_ppoll(p, n, timeout, mask);
+	for (nfds_t i = 0; i < n && rc >= 0; i++)
+		if (p[i].revents & POLLNVAL)
+			rc = -EBADF;
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	for (nfds_t i = 0; i < n; i++) {
+		p[i].events = (short)((bit(r, p[i].fd) && (p[i].revents & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)) ? POLLIN : 0) |
+				      (bit(w, p[i].fd) && (p[i].revents & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)) ? POLLOUT : 0) |
+				      (bit(x, p[i].fd) && (p[i].revents & POLLPRI) ? POLLPRI : 0));
+	}
+	set_clear(r, count);
+	set_clear(w, count);
+	set_clear(x, count);
+	for (nfds_t i = 0; i < n; i++) {
+		if (p[i].events & POLLIN)
+			bit_set(r, p[i].fd), bits++;
+		if (p[i].events & POLLOUT)
+			bit_set(w, p[i].fd), bits++;
+		if (p[i].events & POLLPRI)
+			bit_set(x, p[i].fd), bits++;
+	}
+	free(p);
+	return bits;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool of endpoints that a forked family shares: see ep.h. */
+#include <string.h>
+
+#include "base/fd.h"
+#include "sock/sock.h"
+
+static size_t pool_bytes(void)
+{
+	return sizeof(struct gn_pool) + (size_t)GN_POOL_SLOTS * sizeof(struct gn_ep);
+}
+
+/* gn_world.big is held. */
+static struct gn_pool *pool_get(void)
+{
+	void *map;
+	int fd;
+
+	if (gn_world.pool)
+		return gn_world.pool;
+	fd = gn_sys_memfd_create(GN_POOL_NAME, MFD_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	if (gn_sys_ftruncate(fd, (off_t)pool_bytes()) < 0 ||
+	    gn_sys_mmap(&map, NULL, pool_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0) < 0) {
+		gn_sys_close(fd);
+		return NULL;
+	}
+	gn_world.pool = map;
+	gn_world.pool->magic = GN_POOL_MAGIC;
+	gn_world.pool->slots = GN_POOL_SLOTS;
+	gn_world.pool->ep_size = sizeof(struct gn_ep);
+	gn_world.pool_fd = gn_fd_raise(fd);
+	gn_hide(gn_world.pool_fd);
+	return gn_world.pool;
+}
+
+/* Slots of relatives that were killed: every holder is known by pid and none lives. */
+static bool slot_is_orphan(struct gn_ep *ep)
+{
+	uint32_t known = 0;
+
+	for (int i = 0; i < GN_HOLDERS; i++) {
+		pid_t pid = atomic_load(&ep->pid[i]);
+
+		if (!pid)
+			continue;
+		if (gn_sys_kill(pid, 0) != -ESRCH)
+			return false;
+		known++;
+	}
+	return known > 0 && known == atomic_load(&ep->holders);
+}
+
+static bool slot_take(struct gn_ep *ep, bool orphans_too)
+{
+	uint32_t state = atomic_load_explicit(&ep->state, memory_order_relaxed);
+
+	if (state != GN_FREE && !(orphans_too && slot_is_orphan(ep)))
+		return false;
+	return atomic_compare_exchange_strong(&ep->state, &state, GN_UNCONN);
+}
+
+static struct gn_ep *slot_find(struct gn_pool *pool)
+{
+	for (int sweep = 0; sweep < 2; sweep++) {
+		for (uint32_t i = 0; i < pool->slots; i++) {
+			uint32_t at = atomic_fetch_add_explicit(&pool->hint, 1, memory_order_relaxed) % pool->slots;
+
+			if (slot_take(&pool->ep[at], sweep == 1))
+				return &pool->ep[at];
+			if (i == 64 && atomic_load(&pool->used) >= pool->slots - 64)
+				break;
+		}
+	}
+	return NULL;
+}
+
+static void slot_clear(struct gn_ep *ep)
+{
+	uint32_t keep = GN_UNCONN;
+
+	memset(ep, 0, offsetof(struct gn_ep, state));
+	memset((char *)ep + offsetof(struct gn_ep, state) + sizeof keep, 0,
+	       sizeof *ep - offsetof(struct gn_ep, state) - sizeof keep);
+}
+
+struct gn_ep *gn_ep_new(int domain, int type, int protocol)
+{
+	struct gn_pool *pool = pool_get();
+	struct gn_ep *ep = pool ? slot_find(pool) : NULL;
+
+	if (!ep)
+		return NULL;
+	atomic_fetch_add(&pool->used, 1);
+	slot_clear(ep);
+	ep->domain = (uint16_t)domain;
+	ep->type = (uint16_t)type;
+	ep->protocol = (uint16_t)protocol;
+	atomic_store(&ep->holders, 1);
+	atomic_store(&ep->pid[0], gn_world.pid);
+	atomic_store(&ep->reason, GN_WHY_COLD);
+	return ep;
+}
+
+void gn_ep_join(struct gn_ep *ep)
+{
+	for (int i = 0; i < GN_HOLDERS; i++) {
+		int32_t none = 0;
+
+		if (atomic_compare_exchange_strong(&ep->pid[i], &none, gn_world.pid))
+			return;
+	}
+}
+
+void gn_ep_leave(struct gn_ep *ep)
+{
+	for (int i = 0; i < GN_HOLDERS; i++) {
+		int32_t mine = gn_world.pid;
+
+		if (atomic_compare_exchange_strong(&ep->pid[i], &mine, 0))
+			break;
+	}
+	if (atomic_fetch_sub(&ep->holders, 1) == 1) {
+		atomic_store(&ep->state, GN_FREE);
+		atomic_fetch_sub(&gn_world.pool->used, 1);
+	}
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Promotion and demotion: which lane each direction of a connection is in.
+ *
+ * Theory of operation. A connection starts in the kernel lane. When this side has done enough operations there (heat) and is the only
+ * process that holds its end, it goes, a step per call, to the meeting (lane/segment.h), where both ends come to share a segment. Then
+ * each direction switches on its own:
+ *
+ *   reader    consents, when none of its threads is inside the kernel lane (rx.in_kernel): from then on all its reads hold the rx lock;
+ *   writer    seeing the consent, and none of its threads inside the kernel lane (tx.in_kernel), writes the stream position into
+ *             switch_pos, then the lane word: every later byte goes to the ring;
+ *   reader    takes exactly switch_pos bytes from the kernel lane, whatever follows there is bells, then reads the ring. [LANE-2]
+ *
+ * A thread counts itself into in_kernel before it looks at the lane, and whoever changes the lane looks at in_kernel after it did
+ * (sequentially consistent both), so no call runs in the old lane unseen. A process killed in between leaves in_kernel too high: the
+ * connection then stays in the kernel lane for ever, which is slow and right. [LANE-1]
+ *
+ * Back: the reader withdraws its consent (REFUSED) or the writer decides; the writer sets the lane word to BACK and writes to the kernel;
+ * the reader drains the ring, takes out of the kernel lane exactly the bells that were sent, and reads on there. After BACK a
+ * direction carries no more bells.
+ */
+#include <string.h>
+
+#include "sock/sock.h"
+
+#define TRIES_MAX 200
+#define WAIT_HEAT 4       /* operations between two looks at an offer */
+#define SHARED_HEAT 32    /* operations between two looks whether relatives have let go */
+
+void gn_why(struct gn_ep *ep, enum gn_reason why)
+{
+	atomic_store_explicit(&ep->reason, why, memory_order_relaxed);
+}
+
+static void give_up(struct gn_sock *so, enum gn_reason why)
+{
+	gn_why(so->ep, why);
+	atomic_store(&so->meets, GN_SEG_GIVEN_UP);
+	so->heat_next = UINT32_MAX;
+}
+
+/* Who is on the other end, and where the two meet. */
+static int meeting_place(struct gn_sock *so, int fd, struct gn_name *at)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	int rc = 0;
+
+	if (!so->place_known) {
+		rc = gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+		if (rc < 0)
+			return rc;
+		so->expect = (struct gn_expect){cred.uid, cred.pid};
+		if (!gn_flag(so->ep, GN_EP_EMULATED))
+			rc = gn_name_peer_inode(fd, &so->inode, &so->peer_inode);
+		if (rc < 0)
+			return rc;
+		so->place_known = true;
+	}
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		gn_name_meeting_inet(at, 's', &so->ep->local, &so->ep->peer);
+	else
+		gn_name_meeting(at, so->inode, so->peer_inode);
+	return 0;
+}
+
+static enum gn_reason reason_of(int rc)
+{
+	switch (rc) {
+	case -EPERM:
+		return GN_WHY_TRUST;
+	case -EPROTO:
+		return GN_WHY_PROTOCOL;
+	case -EOPNOTSUPP:
+	case -ENOENT:
+		return GN_WHY_NO_DIAG;
+	case -ENOTCONN:
+		return GN_WHY_NO_PEER;
+	default:
+		return GN_WHY_NO_MEMORY;
+	}
+}
+
+static void meeting_went(struct gn_sock *so, int rc)
+{
+	if (rc == 1) {
+		gn_segment_views(&so->segment, &so->tx, &so->rx);
+		atomic_store(&so->meets, GN_SEG_MAPPED);
+		so->heat_next = UINT32_MAX;
+		return;
+	}
+	if (rc < 0) {
+		give_up(so, reason_of(rc));
+		return;
+	}
+	so->heat_next = so->heat + (gn_world.lanes == GN_LANES_RING ? 0 : WAIT_HEAT);
+	if (++so->meet_tries > TRIES_MAX) {
+		gn_unhide_close(&so->meeting.fd);
+		so->meeting.state = GN_MEET_NONE;
+		give_up(so, GN_WHY_NO_PEER);
+	}
+}
+
+static bool may_promote(struct gn_sock *so)
+{
+	struct gn_ep *ep = so->ep;
+
+	if (gn_world.lanes == GN_LANES_KERNEL) {
+		give_up(so, GN_WHY_LANE_KERNEL);
+		return false;
+	}
+	if (gn_flag(ep, GN_EP_PINNED)) {
+		so->heat_next = UINT32_MAX;
+		return false;
+	}
+	if (atomic_load(&ep->state) != GN_ESTAB)
+		return false;
+	if (atomic_load(&ep->holders) != 1) {
+		gn_why(ep, GN_WHY_SHARED);
+		so->heat_next = so->heat + SHARED_HEAT;
+		return false;
+	}
+	return true;
+}
+
+void gn_promote_step(struct gn_sock *so, int fd)
+{
+	struct gn_name at;
+	int before = so->meeting.fd;
+	int rc;
+
+	if (atomic_load(&so->meets) != GN_SEG_NONE || !gn_lock_try(&gn_world.big))
+		return; /* another thread is at it, or the process forks: [LANE-3] */
+	if (atomic_load(&so->meets) == GN_SEG_NONE && may_promote(so)) {
+		rc = meeting_place(so, fd, &at);
+		if (rc == -EAGAIN)
+			rc = 0; /* not accepted yet */
+		else if (rc == 0)
+			rc = gn_meeting_step(&so->meeting, &at, &so->expect, gn_world.ring_size, so->ep->type != SOCK_STREAM,
+					     &so->segment);
+		if (before >= 0 && before != so->meeting.fd && gn_is_hidden(before))
+			atomic_store(&gn_world.table[before], NULL);
+		if (so->meeting.fd >= 0)
+			gn_hide(so->meeting.fd);
+		meeting_went(so, rc);
+	}
+	gn_unlock(&gn_world.big);
+}
+
+static uint64_t kernel_position(const struct gn_ep *ep, const struct gn_half *half)
+{
+	return ep->type == SOCK_STREAM ? atomic_load(&half->kernel_bytes) : atomic_load(&half->kernel_msgs);
+}
+
+/* Closes the kernel lane of a half, unless a call is inside it. The half's lock is held. */
+static bool leave_kernel(struct gn_half *half)
+{
+	atomic_store(&half->lane, GN_LANE_RING);
+	if (atomic_load(&half->in_kernel) == 0)
+		return true;
+	atomic_store(&half->lane, GN_LANE_KERNEL);
+	return false;
+}
+
+bool gn_consent_rx(struct gn_sock *so, int fd)
+{
+	struct gn_ep *ep = so->ep;
+	uint32_t none = GN_CONSENT_NONE;
+	bool now = false;
+
+	(void)fd;
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED))
+		return false;
+	gn_lock(&ep->rx.lock);
+	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && leave_kernel(&ep->rx)) {
+		now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
+		if (!now)
+			atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
+	}
+	gn_unlock(&ep->rx.lock);
+	if (now)
+		gn_watches_to_ring(so);
+	return gn_rx_shared(so);
+}
+
+bool gn_switch_tx(struct gn_sock *so, int fd)
+{
+	struct gn_ep *ep = so->ep;
+	bool now = false;
+
+	(void)fd;
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED || atomic_load(&so->tx.dir->consent) != GN_CONSENT_GIVEN ||
+	    gn_flag(ep, GN_EP_PINNED))
+		return false;
+	gn_lock(&ep->tx.lock);
+	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && leave_kernel(&ep->tx)) {
+		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
+		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
+		atomic_fetch_add(&ep->promotions, 1);
+		gn_why(ep, GN_WHY_NONE);
+		now = true;
+	}
+	gn_unlock(&ep->tx.lock);
+	if (now)
+		gn_watches_to_ring(so);
+	return gn_tx_shared(so);
+}
+
+void gn_tx_back(struct gn_sock *so, int fd)
+{
+	if (!gn_tx_shared(so))
+		return;
+	(void)fd; /* no bell: a reader that sleeps has nothing to do before data comes, and that comes by the kernel */
+	atomic_store(&so->tx.dir->lane, GN_LANE_BACK);
+	atomic_store(&so->ep->tx.lane, GN_LANE_BACK);
+	atomic_fetch_add(&so->ep->demotions, 1);
+	if (atomic_load(&so->ep->reason) == GN_WHY_NONE)
+		gn_why(so->ep, GN_WHY_NO_PEER);
+}
+
+void gn_rx_back(struct gn_sock *so, int fd)
+{
+	gn_drain_bells(so, fd); /* all of them were counted before the lane word changed */
+	atomic_store(&so->ep->rx.lane, GN_LANE_BACK);
+	atomic_fetch_add(&so->ep->demotions, 1);
+}
+
+void gn_pin(struct gn_sock *so, int fd, enum gn_reason why)
+{
+	struct gn_ep *ep = so->ep;
+
+	atomic_fetch_or(&ep->flags, GN_EP_PINNED);
+	gn_why(ep, why);
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED)
+		return;
+	atomic_store(&so->rx.dir->consent, GN_CONSENT_REFUSED);
+	gn_lock(&ep->tx.lock);
+	gn_tx_back(so, fd);
+	gn_unlock(&ep->tx.lock);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Readiness of endpoints on the ring, in poll(2)'s bits; and asking the peer for bells before a sleep. */
+#include "sock/io.h"
+
+#define IN_BITS (POLLIN | POLLRDNORM)
+#define OUT_BITS (POLLOUT | POLLWRNORM)
+
+static bool positioned_on_ring(const struct gn_sock *so)
+{
+	const struct gn_half *half = &so->ep->rx;
+	uint64_t pos = so->ep->type == SOCK_STREAM ? atomic_load_explicit(&half->kernel_bytes, memory_order_relaxed)
+						   : atomic_load_explicit(&half->kernel_msgs, memory_order_relaxed);
+
+	return atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) != GN_LANE_KERNEL &&
+	       pos >= atomic_load_explicit(&so->rx.dir->switch_pos, memory_order_relaxed);
+}
+
+static short kernel_bits(int fd, short ask)
+{
+	struct pollfd p = {fd, ask, 0};
+
+	return gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+/* POLLIN and what goes with it. The ring's words are read without the lock: a moment's picture, as poll gives anyway. */
+static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
+{
+	const struct gn_dir *d = so->rx.dir;
+	uint32_t gone, fin, head;
+
+	if (!gn_rx_shared(so) || !positioned_on_ring(so))
+		return ask_kernel ? kernel_bits(fd, POLLIN | POLLRDHUP | POLLPRI) : 0;
+	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
+	fin = atomic_load_explicit(&d->fin, memory_order_acquire);
+	head = atomic_load(&d->head);
+	if (unlikely(gone || fin))
+		return IN_BITS | POLLRDHUP;
+	if (head != so->ep->rx.ring.own)
+		return IN_BITS;
+	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))
+		return ask_kernel ? kernel_bits(fd, POLLIN | POLLRDHUP) : 0;
+	return atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
+}
+
+static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
+{
+	const struct gn_dir *d = so->tx.dir;
+	uint32_t queued;
+
+	if (!gn_tx_shared(so))
+		return ask_kernel ? kernel_bits(fd, POLLOUT) & (OUT_BITS | POLLERR) : 0;
+	queued = so->ep->tx.ring.own - atomic_load(&d->tail);
+	if (so->tx.size - queued >= gn_ring_room(&so->tx) || queued > so->tx.size ||
+	    atomic_load_explicit(&d->deaf, memory_order_relaxed) || atomic_load_explicit(&so->peer_gone, memory_order_relaxed))
+		return OUT_BITS;
+	return 0;
+}
+
+/* Both ways are over: TCP says POLLHUP when both sides shut down, AF_UNIX also when the peer closed. */
+static short hang_up(struct gn_sock *so, short in)
+{
+	bool mine = atomic_load_explicit(&so->ep->tx.shut, memory_order_relaxed);
+	bool deaf = gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed);
+	bool closed = atomic_load_explicit(&so->peer_gone, memory_order_relaxed) || deaf;
+
+	if (!(in & POLLRDHUP))
+		return 0;
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		return mine ? POLLHUP : 0;
+	return mine || closed ? POLLHUP : 0;
+}
+
+short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
+{
+	short in = ready_in(so, fd, ask_kernel);
+	short out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
+	short reset = gn_flag(so->ep, GN_EP_RESET) ? POLLERR : 0;
+
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		in &= (short)~POLLHUP;
+	return (short)((in | out | hang_up(so, in) | reset) & (want | POLLHUP | POLLERR));
+}
+
+bool gn_all_in_ring(const struct gn_sock *so)
+{
+	return gn_rx_shared(so) && positioned_on_ring(so);
+}
+
+/* Flag first, then the look; gn_ring_publish() has them the other way round. */
+bool gn_arm(struct gn_sock *so, int fd, short events)
+{
+	if ((events & (IN_BITS | POLLRDHUP)) && gn_rx_shared(so))
+		atomic_store(&so->rx.dir->c_parked, 1);
+	if ((events & OUT_BITS) && gn_tx_shared(so))
+		atomic_store(&so->tx.dir->p_parked, 1);
+	return !gn_ready(so, fd, events, false);
+}
+
+void gn_disarm(struct gn_sock *so)
+{
+	if (so->rx.dir && atomic_load_explicit(&so->rx.dir->c_parked, memory_order_relaxed))
+		atomic_store_explicit(&so->rx.dir->c_parked, 0, memory_order_relaxed);
+	if (so->tx.dir && atomic_load_explicit(&so->tx.dir->p_parked, memory_order_relaxed))
+		atomic_store_explicit(&so->tx.dir->p_parked, 0, memory_order_relaxed);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sequenced packets (AF_UNIX SOCK_SEQPACKET) on the ring: whole or not at all, borders kept.
+ *
+ * The stream position of a switch counts packets here. A packet that the ring could never hold goes back to the kernel lane. Units: bytes
+ * but for positions.
+ */
+#include "sock/io.h"
+
+#define END (GN_OTHER_LANE - 1)
+
+/* The rx or tx lock is held in all of these. */
+
+static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_half *half = &so->ep->tx;
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	uint64_t room = gn_record_room(io->total);
+	uint32_t len = (uint32_t)io->total;
+	struct gn_ring body = half->ring;
+
+	if (room > gn_ring_room(&so->tx) || atomic_load(&so->tx.dir->consent) == GN_CONSENT_REFUSED)
+		gn_tx_back(so, fd);
+	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
+		return GN_OTHER_LANE;
+	if (atomic_load(&half->shut))
+		return -EPIPE;
+	if (atomic_load(&so->tx.dir->deaf) || atomic_load(&so->peer_gone))
+		return END;
+	if (gn_ring_space(&half->ring, &so->tx) < 0)
+		return -ECONNRESET;
+	if ((uint64_t)gn_ring_space(&half->ring, &so->tx) < room)
+		return -EAGAIN;
+	gn_ring_put(&half->ring, &so->tx, 0, &len, sizeof len);
+	body.own += sizeof len;
+	gn_cursor_copy(&c, &body, &so->tx, len, true);
+	if (gn_ring_publish(&half->ring, &so->tx, (uint32_t)room))
+		gn_bell(so, fd);
+	atomic_fetch_add_explicit(&half->ring_bytes, len, memory_order_relaxed);
+	atomic_fetch_add_explicit(&half->ring_msgs, 1, memory_order_relaxed);
+	return (ssize_t)len;
+}
+
+ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	uint64_t deadline = 0;
+	ssize_t n;
+
+	for (;;) {
+		gn_lock(&so->ep->tx.lock);
+		n = put_record(so, fd, io);
+		gn_unlock(&so->ep->tx.lock);
+		if (n == END)
+			return gn_send_to_gone(so, io, 0);
+		if (n == -EPIPE)
+			return gn_broken_pipe(io->flags);
+		if (n != -EAGAIN)
+			return n;
+		if (gn_io_nonblock(so, io->flags)) {
+			atomic_store(&so->tx_full, 1);
+			return -EAGAIN;
+		}
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
+		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx));
+		if (n < 0 && n != -EPIPE)
+			return n;
+	}
+}
+
+static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_half *half = &so->ep->rx;
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	struct gn_ring body = half->ring;
+	uint32_t gone = atomic_load(&so->peer_gone), fin = atomic_load(&so->rx.dir->fin), lane = atomic_load(&so->rx.dir->lane);
+	int64_t there = gn_ring_readable(&half->ring, &so->rx);
+	uint32_t len, copy;
+
+	if (there == 0 && lane == GN_LANE_BACK) {
+		gn_rx_back(so, fd);
+		return GN_OTHER_LANE;
+	}
+	if (there == 0)
+		return fin || gone ? END : -EAGAIN;
+	if (there < (int64_t)sizeof len)
+		return -ECONNRESET;
+	gn_ring_get(&half->ring, &so->rx, 0, &len, sizeof len);
+	if ((int64_t)gn_record_room(len) > there)
+		return -ECONNRESET; /* a length that cannot be: [RING-2] */
+	copy = (uint32_t)GN_MIN((size_t)len, io->total);
+	body.own += sizeof len;
+	gn_cursor_copy(&c, &body, &so->rx, copy, false);
+	io->out_flags = copy < len ? MSG_TRUNC : 0;
+	if (io->flags & MSG_PEEK)
+		return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+	if (gn_ring_consume(&half->ring, &so->rx, (uint32_t)gn_record_room(len)))
+		so->owes_bell = true;
+	atomic_fetch_add_explicit(&half->ring_bytes, len, memory_order_relaxed);
+	atomic_fetch_add_explicit(&half->ring_msgs, 1, memory_order_relaxed);
+	return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+}
+
+/* A packet that is in the kernel lane still, or a bell in its place when the peer has switched. */
+static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, uint64_t pos)
+{
+	struct msghdr msg = {
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = io->control,
+		.msg_controllen = io->control_len,
+	};
+	ssize_t rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
+
+	if (rc < 0)
+		return rc;
+	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos)) {
+		if (!(io->flags & MSG_PEEK) && rc > 0)
+			atomic_fetch_add(&so->ep->bells_eaten, 1);
+		return rc ? -EAGAIN : END;
+	}
+	io->control_len = msg.msg_controllen;
+	io->out_flags = msg.msg_flags;
+	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_recv(fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		atomic_store(&so->peer_gone, 1);
+	if (!(io->flags & MSG_PEEK)) {
+		atomic_fetch_add(&so->ep->rx.kernel_bytes, (uint64_t)rc);
+		atomic_fetch_add(&so->ep->rx.kernel_msgs, 1);
+	}
+	return rc;
+}
+
+static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	uint64_t pos = atomic_load(&so->ep->rx.kernel_msgs), until = UINT64_MAX;
+
+	if (atomic_load_explicit(&so->ep->rx.lane, memory_order_relaxed) != GN_LANE_RING)
+		return GN_OTHER_LANE;
+	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
+		until = atomic_load(&so->rx.dir->switch_pos);
+	return pos >= until ? take_ring(so, fd, io) : take_kernel(so, fd, io, pos);
+}
+
+ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	uint64_t deadline = 0;
+	bool owes;
+	ssize_t n;
+
+	for (;;) {
+		gn_lock(&so->ep->rx.lock);
+		so->owes_bell = false;
+		n = take_record(so, fd, io);
+		owes = so->owes_bell;
+		gn_unlock(&so->ep->rx.lock);
+		if (owes)
+			gn_bell_space(so, fd);
+		if (n == END)
+			return gn_recv_end(so);
+		if (n != -EAGAIN)
+			return n;
+		if (atomic_load(&so->ep->rx.shut))
+			return 0;
+		if (gn_io_nonblock(so, io->flags)) {
+			if (++so->empties % 64 == 0)
+				gn_check_peer(so, fd);
+			return -EAGAIN;
+		}
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+		n = gn_wait_rx(so, fd, deadline);
+		if (n < 0)
+			return n;
+	}
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Endpoints inside one process: what the modules' files share. The shim sees sock/api.h only.
+ *
+ * A descriptor leads through the table to a struct gn_sock (this process's handle of an open socket, shared by its dups), which leads to
+ * the struct gn_ep in the pool (shared with forked relatives) and, once promoted, to the mapped segment (shared with the peer).
+ *
+ * Threads/owner: a gn_sock is held by gn_get() for the length of a call; the two halves of a gn_ep are guarded by their own locks, in the
+ * order rx before tx; lists of watches by the lock of their set; everything about opening, forking and meeting by `gn_world.big`.
+ */
+#ifndef GN_SOCK_SOCK_H
+#define GN_SOCK_SOCK_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "base/real.h"
+#include "base/sys.h"
+#include "base/time.h"
+#include "lane/lock.h"
+#include "lane/segment.h"
+#include "sock/ep.h"
+
+struct gn_epset;
+struct gn_watch;
+
+/* Traffic by lane. */
+struct gn_counts {
+	uint64_t tx_ring_bytes, tx_ring_msgs, rx_ring_bytes, rx_ring_msgs;
+	uint64_t tx_kernel_bytes, tx_kernel_msgs, rx_kernel_bytes, rx_kernel_msgs;
+	uint64_t promotions, demotions, bells;
+};
+
+enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL };
+
+/* An option that the program set and that the carrying socket does not know, or that a swap must repeat. */
+struct gn_option {
+	int level, name;
+	socklen_t len;
+	unsigned char value[16];
+};
+
+struct gn_sock {
+	enum gn_kind kind;
+	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here */
+	uint32_t fds;          /* descriptors of this process, under gn_world.big */
+	union {
+		struct gn_ep *ep;
+		struct gn_epset *set;
+	};
+	struct gn_segment segment;
+	struct gn_ring_map tx, rx;       /* dir is NULL until the segment is mapped */
+	_Atomic uint32_t meets;          /* GN_SEG_* */
+	uint64_t inode, peer_inode;      /* AF_UNIX: of the two kernel sockets, once asked */
+	struct gn_expect expect;
+	uint32_t meet_tries;
+	bool place_known;
+	struct gn_meeting meeting;
+	uint32_t heat;                   /* operations in the kernel lane */
+	uint32_t heat_next;              /* when to try the next step of promotion */
+	int private_fd;                  /* listeners: the private face, or -1 */
+	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
+	struct gn_option *options;
+	uint32_t options_count;
+	uint32_t spin_skip;              /* waits to come that will not spin first: it did not pay lately */
+	uint32_t spin_backoff;           /* how many waits the next failed spin will skip */
+	uint32_t stalls;                 /* writes that found the reader no further */
+	_Atomic uint32_t tx_full;        /* a write found no room: the next room is news for edge-triggered sets */
+	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
+	bool roomy;                      /* the kernel socket's buffer was enlarged */
+	uint32_t empties;                /* reads in a row that found nothing */
+	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
+	uint32_t turn;                   /* listeners: which face to ask first */
+	_Atomic uint32_t cpu;            /* published last */
+	struct gn_watch *watches;        /* registrations in epoll sets of this process */
+	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
+	_Atomic uint32_t live;
+	struct gn_sock *next_free;
+	uint32_t pass;                   /* fork.c's walk */
+	struct gn_dgram *dgram;          /* datagram endpoints: promoted pairs */
+};
+
+enum { GN_SEG_NONE, GN_SEG_MAPPED, GN_SEG_GIVEN_UP };
+
+enum gn_lane_policy { GN_LANES_AUTO, GN_LANES_KERNEL, GN_LANES_RING };
+
+/* The process's state: the one global of this module. */
+struct gn_world {
+	_Atomic uint32_t ready;
+	_Atomic uint32_t big; /* lock */
+	pid_t pid;
+	enum gn_lane_policy lanes;
+	uint32_t spin_max_ns;
+	uint32_t heat;        /* operations before promotion */
+	uint32_t ring_size;
+	bool stats;
+	bool one_cpu;
+	struct gn_pool *pool;
+	int pool_fd;
+	struct gn_sock *_Atomic *table;
+	uint32_t table_size;
+	uint32_t used_fds;    /* no descriptor of ours was ever as high as this */
+	struct gn_sock *free_socks;
+};
+extern struct gn_world gn_world;
+
+#define GN_HIDDEN ((struct gn_sock *)1) /* in the table: a descriptor of gnezdo's own */
+
+/* world.c */
+void gn_world_init(void);
+bool gn_is_vfork_child(void);
+
+/* table.c */
+struct gn_sock *gn_get_any(int fd); /* a socket or an epoll set, +1 reference, or NULL */
+void gn_put_slow(struct gn_sock *so);
+struct gn_sock *gn_sock_new(enum gn_kind kind);
+int gn_table_set(int fd, struct gn_sock *so);         /* takes the caller's reference */
+void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
+void gn_table_clear(int fd);                          /* before the kernel's close */
+void gn_last_close(struct gn_sock *so);               /* open.c: no descriptor of this process leads to it any more */
+void gn_hide(int fd);
+void gn_unhide_close(int *fd);
+bool gn_is_hidden(int fd);
+
+static inline void gn_put(struct gn_sock *so)
+{
+	if (unlikely(atomic_fetch_sub_explicit(&so->refs, 1, memory_order_acq_rel) == 1))
+		gn_put_slow(so);
+}
+
+static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
+{
+	struct gn_sock *so;
+
+	if ((uint32_t)fd >= gn_world.table_size)
+		return NULL;
+	so = atomic_load_explicit(&gn_world.table[fd], memory_order_acquire);
+	if (likely((uintptr_t)so <= 1))
+		return NULL;
+	/* The memory of a gn_sock is never given back, so counting on a dead one is harmless; the second look tells. */
+	atomic_fetch_add_explicit(&so->refs, 1, memory_order_acquire);
+	if (unlikely(atomic_load_explicit(&gn_world.table[fd], memory_order_acquire) != so || so->kind != kind)) {
+		gn_put(so);
+		return NULL;
+	}
+	return so;
+}
+
+static inline struct gn_sock *gn_get(int fd)
+{
+	return gn_get_kind(fd, GN_KIND_SOCK);
+}
+
+/* open.c */
+struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags); /* in the table; borrowed; NULL: not taken over */
+
+/* pool.c */
+struct gn_ep *gn_ep_new(int domain, int type, int protocol);
+void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
+void gn_ep_join(struct gn_ep *ep);  /* in a forked child: the parent counted already */
+
+/* stats.c */
+void gn_stats_count_conn(void);
+void gn_stats_retire(const struct gn_sock *so);
+void gn_stats_begin(struct gn_sock *so);
+void gn_stats_reset(void);
+void gn_stats_print(void);
+
+/* promote.c */
+void gn_promote_step(struct gn_sock *so, int fd);       /* one step towards a shared segment; never waits */
+bool gn_switch_tx(struct gn_sock *so, int fd);          /* to the ring, if the peer consents: true when on it */
+bool gn_consent_rx(struct gn_sock *so, int fd);         /* lets the peer switch: true when it may have */
+void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
+void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
+void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
+void gn_why(struct gn_ep *ep, enum gn_reason why);
+
+/* wait.c */
+void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
+void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
+void gn_drain_bells(struct gn_sock *so, int fd);        /* rx lock held, nothing but bells in the kernel lane */
+void gn_cpu_publish(struct gn_sock *so);
+int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns);
+int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room);
+void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
+bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
+void gn_spin_result(struct gn_sock *so, bool paid);
+
+/* ready.c: poll(2) bits of an endpoint on the ring */
+short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */
+bool gn_all_in_ring(const struct gn_sock *so);                          /* nothing but bells can be in the kernel socket */
+bool gn_arm(struct gn_sock *so, int fd, short events);                  /* asks for bells; false: ready already, look again */
+void gn_disarm(struct gn_sock *so);
+
+static inline bool gn_rx_shared(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->ep->rx.lane, memory_order_acquire) == GN_LANE_RING;
+}
+
+static inline bool gn_tx_shared(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->ep->tx.lane, memory_order_acquire) == GN_LANE_RING;
+}
+
+/* Either direction is on the ring or may turn up there: waiting on it needs bells. */
+static inline bool gn_on_ring(const struct gn_sock *so)
+{
+	return gn_rx_shared(so) || gn_tx_shared(so);
+}
+
+static inline bool gn_flag(const struct gn_ep *ep, uint32_t flag)
+{
+	return atomic_load_explicit(&ep->flags, memory_order_relaxed) & flag;
+}
+
+static inline bool gn_is_stream_like(const struct gn_ep *ep)
+{
+	return ep->type != SOCK_DGRAM;
+}
+
+/* -1 and errno -> -errno, for libc's functions. */
+static inline ssize_t gn_neg(ssize_t rc)
+{
+	return rc < 0 ? -errno : rc;
+}
+
+/* opts.c */
+void gn_options_free(struct gn_sock *so);
+void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
+void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
+bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
+
+/* epoll.c */
+void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
+void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
+void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
+void gn_epset_free(struct gn_epset *set);
+void gn_epset_forked(struct gn_epset *set);
+void gn_epoll_forked(void);
+void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
+
+/* dgram.c */
+void gn_dgram_free(struct gn_sock *so);
+void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
+int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams whose direction is on the ring, or may be switched to it at any byte.
+ *
+ * Invariants: [LANE-2]; a lock is held for one copy at most and never across a wait. Units: bytes.
+ */
+#include "sock/io.h"
+
+#define PIECE (32u << 10) /* published at once: the reader copies one piece out while the writer copies the next one in */
+#define LOOK_EVERY 64     /* operations without progress between two looks whether the peer lives */
+#define END (GN_OTHER_LANE - 1)
+
+/* Room for at least one byte, and at most `want`; looks at the reader's index only when it must. */
+static int64_t room_for(struct gn_sock *so, size_t want)
+{
+	struct gn_ring *r = &so->ep->tx.ring;
+	uint32_t known = so->tx.size - (r->own - r->seen);
+	uint32_t before = r->seen;
+	int64_t room;
+
+	if (known >= want && ++so->stalls % LOOK_EVERY)
+		return (int64_t)want;
+	room = gn_ring_space(r, &so->tx);
+	if (r->seen != before)
+		so->stalls = 0;
+	return GN_MIN(room, (int64_t)want);
+}
+
+/* One piece. 0: the ring is full. */
+static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t left)
+{
+	struct gn_half *half = &so->ep->tx;
+	int64_t n;
+
+	if (atomic_load_explicit(&so->tx.dir->consent, memory_order_relaxed) == GN_CONSENT_REFUSED)
+		gn_tx_back(so, fd);
+	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
+		return GN_OTHER_LANE;
+	if (atomic_load_explicit(&half->shut, memory_order_relaxed))
+		return -EPIPE;
+	if (atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) || atomic_load_explicit(&so->peer_gone, memory_order_relaxed))
+		return END;
+	n = room_for(so, GN_MIN(left, (size_t)PIECE));
+	if (n < 0)
+		return -ECONNRESET; /* the peer wrote nonsense: its stream ends here [RING-2] */
+	if (n == 0)
+		return 0;
+	gn_cursor_copy(c, &half->ring, &so->tx, (uint32_t)n, true);
+	if (gn_ring_publish(&half->ring, &so->tx, (uint32_t)n))
+		gn_bell(so, fd);
+	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + (uint64_t)n, memory_order_relaxed);
+	return (ssize_t)n;
+}
+
+static void count_msg(_Atomic uint64_t *msgs)
+{
+	atomic_store_explicit(msgs, atomic_load_explicit(msgs, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_t total, size_t *done)
+{
+	ssize_t n;
+
+	gn_lock(&so->ep->tx.lock);
+	do {
+		n = put_piece(so, fd, c, total - *done);
+		if (n > 0)
+			*done += (size_t)n;
+	} while (n > 0 && *done < total);
+	if (*done == total)
+		count_msg(&so->ep->tx.ring_msgs);
+	gn_unlock(&so->ep->tx.lock);
+	return n;
+}
+
+ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	size_t done = 0;
+	uint64_t deadline = 0;
+	ssize_t n;
+
+	if (!io->total)
+		return 0;
+	for (;;) {
+		n = put_pieces(so, fd, &c, io->total, &done);
+		if (so->stalls >= LOOK_EVERY) {
+			so->stalls = 0;
+			gn_check_peer(so, fd);
+		}
+		if (done == io->total)
+			return (ssize_t)done;
+		if (n == END)
+			return gn_send_to_gone(so, io, done);
+		if (n < 0 && done)
+			return (ssize_t)done;
+		if (n == -EPIPE)
+			return gn_broken_pipe(io->flags);
+		if (n < 0)
+			return n;
+		if (gn_io_nonblock(so, io->flags)) {
+			atomic_store(&so->tx_full, 1);
+			return done ? (ssize_t)done : -EAGAIN;
+		}
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
+		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx));
+		if (n < 0 && n != -EPIPE)
+			return done ? (ssize_t)done : n;
+	}
+}
+
+/* Bytes that are there, looking at the writer's index only when it must. 0: none; END: and none will come. */
+static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
+{
+	struct gn_ring *r = &so->ep->rx.ring;
+	uint32_t gone, fin, lane;
+	int64_t n = r->seen - r->own;
+
+	if (n && (size_t)n >= want)
+		return n;
+	/* These first: the writer's last index comes before them. */
+	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
+	fin = atomic_load_explicit(&so->rx.dir->fin, memory_order_acquire);
+	lane = atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire);
+	n = gn_ring_readable(r, &so->rx);
+	if (n)
+		return n < 0 ? -ECONNRESET : n;
+	if (lane == GN_LANE_BACK) {
+		gn_rx_back(so, fd);
+		return GN_OTHER_LANE;
+	}
+	return fin || gone ? END : 0;
+}
+
+static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
+{
+	struct gn_half *half = &so->ep->rx;
+	size_t want = io->total - done;
+	int64_t n = bytes_there(so, fd, want);
+
+	if (n <= 0)
+		return (ssize_t)n;
+	n = GN_MIN(n, (int64_t)GN_MIN(want, (size_t)PIECE));
+	if (!n)
+		return END; /* asked for no bytes, and there are some */
+	gn_cursor_copy(c, &half->ring, &so->rx, (uint32_t)n, false);
+	if (io->flags & MSG_PEEK)
+		return (ssize_t)n;
+	if (gn_ring_consume(&half->ring, &so->rx, (uint32_t)n))
+		so->owes_bell = true;
+	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + (uint64_t)n, memory_order_relaxed);
+	return (ssize_t)n;
+}
+
+/* One piece from whichever lane the next byte is in. The rx lock is held. 0: nothing now; END: end of file. */
+static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
+{
+	struct gn_half *half = &so->ep->rx;
+	uint64_t pos = atomic_load_explicit(&half->kernel_bytes, memory_order_relaxed);
+	uint64_t until = UINT64_MAX;
+	ssize_t n;
+
+	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
+		return GN_OTHER_LANE;
+	if (atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) != GN_LANE_KERNEL)
+		until = atomic_load_explicit(&so->rx.dir->switch_pos, memory_order_relaxed);
+	if (likely(pos >= until))
+		return take_ring(so, fd, io, c, done);
+	if (!io->total)
+		return 0;
+	n = gn_kernel_take(so, fd, io, done, (size_t)GN_MIN(until - pos, (uint64_t)PIECE));
+	if (n > 0)
+		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
+	if (n == 0 || n == -ECONNRESET) {
+		atomic_store(&so->peer_gone, 1);
+		if (n)
+			atomic_fetch_or(&so->ep->flags, GN_EP_RESET);
+		return END;
+	}
+	return n == -EAGAIN ? 0 : n;
+}
+
+static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t *done)
+{
+	bool owes;
+	ssize_t n;
+
+	gn_lock(&so->ep->rx.lock);
+	so->owes_bell = false;
+	do {
+		n = take_piece(so, fd, io, c, *done);
+		if (n > 0)
+			*done += (size_t)n;
+	} while (n > 0 && *done < io->total && !(io->flags & MSG_PEEK));
+	if (*done)
+		count_msg(&so->ep->rx.ring_msgs);
+	owes = so->owes_bell;
+	gn_unlock(&so->ep->rx.lock);
+	if (owes)
+		gn_bell_space(so, fd);
+	return n;
+}
+
+ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	bool all = (io->flags & MSG_WAITALL) && !(io->flags & MSG_PEEK);
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	uint64_t deadline = 0;
+	size_t done = 0;
+	ssize_t n;
+
+	for (;;) {
+		n = take_pieces(so, fd, io, &c, &done);
+		if (done && (!all || done == io->total))
+			return (ssize_t)done;
+		if (n == END)
+			return done ? (ssize_t)done : gn_recv_end(so);
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))
+			return (ssize_t)done;
+		if (gn_io_nonblock(so, io->flags)) {
+			if (++so->empties % LOOK_EVERY == 0)
+				gn_check_peer(so, fd);
+			return done ? (ssize_t)done : -EAGAIN;
+		}
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+		n = gn_wait_rx(so, fd, deadline);
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+	}
+}

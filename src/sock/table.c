@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* From descriptors to endpoints: see sock.h. */
+#include <string.h>
+
+#include "sock/sock.h"
+
+#define CHUNK 64
+
+/* Memory of gn_socks is never given back, only reused: gn_get() relies on it. gn_world.big is held. */
+static struct gn_sock *sock_alloc(void)
+{
+	struct gn_sock *so = gn_world.free_socks;
+	void *map;
+
+	if (!so) {
+		if (gn_sys_mmap(&map, NULL, CHUNK * sizeof *so, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) < 0)
+			return NULL;
+		so = map;
+		for (int i = 0; i < CHUNK; i++)
+			so[i].next_free = i + 1 < CHUNK ? &so[i + 1] : NULL;
+	}
+	gn_world.free_socks = so->next_free;
+	return so;
+}
+
+/* A new one with one reference, the table's. gn_world.big is held. */
+struct gn_sock *gn_sock_new(enum gn_kind kind)
+{
+	struct gn_sock *so = sock_alloc();
+
+	if (!so)
+		return NULL;
+	/* refs stays as it is: somebody may be counting on the dead one just now. */
+	so->kind = kind;
+	so->fds = 0;
+	memset(&so->ep, 0, sizeof *so - offsetof(struct gn_sock, ep));
+	so->meeting.fd = so->private_fd = so->hold_fd = -1;
+	atomic_fetch_add(&so->refs, 1);
+	atomic_store(&so->live, 1);
+	return so;
+}
+
+void gn_put_slow(struct gn_sock *so)
+{
+	if (!atomic_exchange(&so->live, 0))
+		return; /* it was free already: gn_get() met a stale pointer */
+	if (so->kind == GN_KIND_EPOLL) {
+		gn_epset_free(so->set);
+	} else {
+		gn_dgram_free(so);
+		gn_segment_unmap(&so->segment);
+		gn_stats_retire(so);
+		gn_ep_leave(so->ep);
+		gn_options_free(so);
+	}
+	gn_lock(&gn_world.big);
+	so->next_free = gn_world.free_socks;
+	gn_world.free_socks = so;
+	gn_unlock(&gn_world.big);
+}
+
+static void used(int fd)
+{
+	if ((uint32_t)fd >= gn_world.used_fds)
+		gn_world.used_fds = (uint32_t)fd + 1;
+}
+
+static void entry_drop(struct gn_sock *so)
+{
+	bool last;
+
+	gn_lock(&gn_world.big);
+	last = --so->fds == 0;
+	gn_unlock(&gn_world.big);
+	if (!last)
+		return;
+	gn_last_close(so);
+	gn_put(so);
+}
+
+int gn_table_set(int fd, struct gn_sock *so)
+{
+	struct gn_sock *old;
+
+	if ((uint32_t)fd >= gn_world.table_size)
+		return -EMFILE;
+	so->fds++;
+	used(fd);
+	old = atomic_exchange(&gn_world.table[fd], so);
+	if ((uintptr_t)old > 1)
+		entry_drop(old); /* the descriptor was closed behind our back */
+	return 0;
+}
+
+void gn_table_share(int fd, struct gn_sock *so)
+{
+	struct gn_sock *old;
+
+	if ((uint32_t)fd >= gn_world.table_size)
+		return;
+	gn_lock(&gn_world.big);
+	so->fds++;
+	used(fd);
+	gn_unlock(&gn_world.big);
+	old = atomic_exchange(&gn_world.table[fd], so);
+	if ((uintptr_t)old > 1)
+		entry_drop(old);
+}
+
+void gn_table_clear(int fd)
+{
+	struct gn_sock *so;
+
+	if ((uint32_t)fd >= gn_world.table_size ||
+	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
+		return;
+	so = atomic_exchange(&gn_world.table[fd], NULL);
+	if ((uintptr_t)so > 1)
+		entry_drop(so);
+}
+
+struct gn_sock *gn_get_any(int fd)
+{
+	struct gn_sock *so = gn_get_kind(fd, GN_KIND_SOCK);
+
+	return so ? so : gn_get_kind(fd, GN_KIND_EPOLL);
+}
+
+void gn_hide(int fd)
+{
+	if ((uint32_t)fd < gn_world.table_size)
+		atomic_store(&gn_world.table[fd], GN_HIDDEN);
+}
+
+bool gn_is_hidden(int fd)
+{
+	return (uint32_t)fd < gn_world.table_size &&
+	       atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) == GN_HIDDEN;
+}
+
+void gn_unhide_close(int *fd)
+{
+	if (*fd < 0)
+		return;
+	if (gn_is_hidden(*fd))
+		atomic_store(&gn_world.table[*fd], NULL);
+	gn_sys_close(*fd);
+	*fd = -1;
+}

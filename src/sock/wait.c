@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bells, spinning and parking.
+ *
+ * Who waits first spins for a bounded time, if that paid lately and the peer runs on another processor; then it parks: sets the flag of
+ * what it waits for, looks once more, and sleeps in the kernel on the real descriptor, where a bell, end of file and signals reach it.
+ * It sleeps by peeking with libc's recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing.
+ *
+ * Bells are taken out only when no other thread sleeps on the same descriptor (ep->sleepers), so that one bell wakes all of them.
+ */
+#include <sys/rseq.h>
+
+#include "sock/sock.h"
+
+#define LOOKS 16        /* looks between two readings of the clock */
+#define BACKOFF_MAX 64  /* waits that go without a spin after spins that failed */
+#define DEAF_NAP_NS (GN_NS_PER_MS)
+
+/* This processor's number + 1, without a system call; 0: not known. */
+static uint32_t cpu_now(void)
+{
+	const struct rseq *r = (const void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+
+	return __rseq_size ? *(const volatile uint32_t *)&r->cpu_id + 1 : 0;
+}
+
+void gn_cpu_publish(struct gn_sock *so)
+{
+	uint32_t cpu = cpu_now();
+
+	if (likely(atomic_load_explicit(&so->cpu, memory_order_relaxed) == cpu))
+		return;
+	atomic_store_explicit(&so->cpu, cpu, memory_order_relaxed);
+	atomic_store_explicit(&so->tx.dir->p_cpu, cpu, memory_order_relaxed);
+	atomic_store_explicit(&so->rx.dir->c_cpu, cpu, memory_order_relaxed);
+}
+
+/* What a call on the kernel socket said about the peer. */
+static void peer_may_be_gone(struct gn_sock *so, ssize_t rc)
+{
+	if (rc == -ECONNRESET)
+		atomic_fetch_or(&so->ep->flags, GN_EP_RESET);
+	if (rc == 0 || rc == -ECONNRESET || rc == -EPIPE)
+		atomic_store(&so->peer_gone, 1);
+}
+
+/* Lock of tx is held: the count of bells and the lane agree. In the kernel lane data itself wakes the peer. */
+void gn_bell(struct gn_sock *so, int fd)
+{
+	ssize_t rc;
+
+	if (!gn_tx_shared(so))
+		return;
+	rc = gn_sys_send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (rc == 1) {
+		atomic_fetch_add_explicit(&so->tx.dir->bells, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
+	} else {
+		peer_may_be_gone(so, rc);
+	}
+}
+
+void gn_bell_space(struct gn_sock *so, int fd)
+{
+	gn_lock(&so->ep->tx.lock);
+	gn_bell(so, fd);
+	gn_unlock(&so->ep->tx.lock);
+}
+
+/* Takes no more than were counted: the peer may be going back to the kernel lane, and what follows the bells is data. */
+void gn_drain_bells(struct gn_sock *so, int fd)
+{
+	char bells[256];
+	uint64_t due;
+	ssize_t rc;
+
+	for (;;) {
+		due = atomic_load(&so->rx.dir->bells) - atomic_load(&so->ep->bells_eaten);
+		if (!due)
+			return;
+		rc = gn_sys_recv(fd, bells, GN_MIN(due, (uint64_t)sizeof bells), MSG_DONTWAIT);
+		if (rc <= 0)
+			break;
+		atomic_fetch_add(&so->ep->bells_eaten, (uint64_t)rc);
+	}
+	peer_may_be_gone(so, rc);
+}
+
+/* Nothing but bells is left in the kernel lane towards us. rx lock held. */
+static bool only_bells(struct gn_sock *so)
+{
+	uint64_t moved = so->ep->type == SOCK_STREAM ? atomic_load(&so->ep->rx.kernel_bytes) : atomic_load(&so->ep->rx.kernel_msgs);
+
+	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING && moved >= atomic_load(&so->rx.dir->switch_pos);
+}
+
+void gn_check_peer(struct gn_sock *so, int fd)
+{
+	char byte;
+
+	gn_lock(&so->ep->rx.lock);
+	if (only_bells(so) && !atomic_load(&so->peer_gone)) {
+		gn_drain_bells(so, fd);
+		peer_may_be_gone(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
+	}
+	gn_unlock(&so->ep->rx.lock);
+}
+
+bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
+{
+	uint32_t peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
+					  : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
+
+	if (gn_world.one_cpu || !gn_world.spin_max_ns || (peer && peer == cpu_now()))
+		return false;
+	if (so->spin_skip) {
+		so->spin_skip--;
+		return false;
+	}
+	return true;
+}
+
+void gn_spin_result(struct gn_sock *so, bool paid)
+{
+	if (paid) {
+		so->spin_backoff = 0;
+		return;
+	}
+	so->spin_backoff = so->spin_backoff ? GN_MIN(so->spin_backoff * 2, (uint32_t)BACKOFF_MAX) : 1;
+	so->spin_skip = so->spin_backoff - 1;
+}
+
+static bool rx_changed(struct gn_sock *so, uint32_t own)
+{
+	const struct gn_dir *d = so->rx.dir;
+
+	return atomic_load_explicit(&d->head, memory_order_acquire) != own || atomic_load_explicit(&d->fin, memory_order_acquire) ||
+	       atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_RING;
+}
+
+static bool tx_changed(struct gn_sock *so, uint32_t room)
+{
+	const struct gn_dir *d = so->tx.dir;
+	uint32_t queued = so->ep->tx.ring.own - atomic_load_explicit(&d->tail, memory_order_acquire);
+
+	return so->tx.size - queued >= room || queued > so->tx.size || atomic_load_explicit(&d->deaf, memory_order_acquire);
+}
+
+/* Spins until changed() or the budget is spent. */
+#define SPIN_UNTIL(so, changed)                                                      \
+	__extension__({                                                              \
+		bool spun_ = false;                                                  \
+		uint64_t end_ = gn_now_ns() + gn_world.spin_max_ns;                  \
+		do {                                                                 \
+			for (int i_ = 0; i_ < LOOKS && !spun_; i_++) {               \
+				spun_ = (changed);                                   \
+				if (!spun_)                                          \
+					gn_cpu_relax();                              \
+			}                                                            \
+		} while (!spun_ && gn_now_ns() < end_);                              \
+		gn_spin_result(so, spun_);                                           \
+		spun_;                                                               \
+	})
+
+/* The last sleeper to leave takes the bells out. */
+static void wake_up(struct gn_sock *so, int fd, ssize_t rc)
+{
+	if (atomic_fetch_sub(&so->ep->sleepers, 1) == 1 && rc > 0) {
+		gn_lock(&so->ep->rx.lock);
+		if (only_bells(so))
+			gn_drain_bells(so, fd);
+		gn_unlock(&so->ep->rx.lock);
+	}
+	peer_may_be_gone(so, rc);
+}
+
+int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
+{
+	uint32_t own = so->ep->rx.ring.own;
+	ssize_t rc;
+	char byte;
+
+	gn_cpu_publish(so);
+	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && gn_spin_now(so, so->rx.dir) && SPIN_UNTIL(so, rx_changed(so, own)))
+		return 0;
+	atomic_fetch_add(&so->ep->sleepers, 1);
+	atomic_store(&so->rx.dir->c_parked, 1);
+	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && rx_changed(so, own)) {
+		atomic_store(&so->rx.dir->c_parked, 0);
+		wake_up(so, fd, -EAGAIN);
+		return 0;
+	}
+	rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+	atomic_store(&so->rx.dir->c_parked, 0);
+	wake_up(so, fd, rc);
+	if (rc == -EAGAIN)
+		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
+	return rc == -EINTR ? -EINTR : 0;
+}
+
+/* Waiting for room where no bell can come: the peer's direction is back in the kernel lane, or unread data hides bells. */
+static int nap(int fd, uint64_t deadline_ns)
+{
+	struct pollfd p = {fd, 0, 0};
+	struct timespec ts = gn_timespec(DEAF_NAP_NS);
+	int rc = (int)gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+
+	if (rc == -EINTR)
+		return rc;
+	if (rc == 1 && (p.revents & (POLLHUP | POLLERR)))
+		return -EPIPE;
+	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
+}
+
+static int sleep_tx(int fd, uint64_t deadline_ns)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	uint64_t now;
+	struct timespec ts;
+	ssize_t rc;
+	char byte;
+
+	if (!deadline_ns) {
+		rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+		return (int)rc;
+	}
+	now = gn_now_ns();
+	if (now >= deadline_ns)
+		return -ETIMEDOUT;
+	ts = gn_timespec(deadline_ns - now);
+	rc = gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+	return rc == 0 ? -ETIMEDOUT : rc < 0 ? (int)rc : (int)gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+}
+
+int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
+{
+	bool bells;
+	int rc;
+
+	gn_cpu_publish(so);
+	if (gn_spin_now(so, so->tx.dir) && SPIN_UNTIL(so, tx_changed(so, room)))
+		return 0;
+	gn_lock(&so->ep->rx.lock);
+	bells = only_bells(so);
+	gn_unlock(&so->ep->rx.lock);
+	if (!bells || atomic_load(&so->peer_gone)) {
+		rc = nap(fd, deadline_ns);
+		if (rc == -EPIPE)
+			atomic_store(&so->peer_gone, 1);
+		return rc == -EPIPE ? -EPIPE : rc;
+	}
+	atomic_fetch_add(&so->ep->sleepers, 1);
+	atomic_store(&so->tx.dir->p_parked, 1);
+	if (tx_changed(so, room)) {
+		atomic_store(&so->tx.dir->p_parked, 0);
+		wake_up(so, fd, -EAGAIN);
+		return 0;
+	}
+	rc = sleep_tx(fd, deadline_ns);
+	atomic_store(&so->tx.dir->p_parked, 0);
+	wake_up(so, fd, rc);
+	if (rc == -ETIMEDOUT)
+		return -EAGAIN;
+	return rc == -EINTR ? -EINTR : 0;
+}

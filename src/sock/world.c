@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* The process's state: how it starts. See sock.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+
+#include "sock/sock.h"
+
+#define TABLE_MAX (1u << 20)
+#define SPIN_DEFAULT_US 50
+#define HEAT_DEFAULT 24
+#define RING_DEFAULT (256u << 10)
+
+struct gn_world gn_world = {.pool_fd = -1};
+struct gn_real_calls gn_real;
+
+static void settings(void)
+{
+	const char *lane = getenv("GNEZDO_LANE");
+	const char *spin = getenv("GNEZDO_SPIN");
+
+	gn_world.heat = HEAT_DEFAULT;
+	if (lane && strcmp(lane, "kernel") == 0)
+		gn_world.lanes = GN_LANES_KERNEL;
+	if (lane && strcmp(lane, "ring") == 0) {
+		gn_world.lanes = GN_LANES_RING;
+		gn_world.heat = 0;
+	}
+	gn_world.spin_max_ns = (uint32_t)(spin ? strtoul(spin, NULL, 10) : SPIN_DEFAULT_US) * 1000;
+	gn_world.ring_size = RING_DEFAULT;
+	gn_world.stats = getenv("GNEZDO_STATS") != NULL;
+}
+
+void gn_world_init(void)
+{
+	struct rlimit limit = {1024, 1024};
+	uint32_t size;
+	void *table;
+
+	if (atomic_load(&gn_world.ready))
+		return;
+	settings();
+	gn_world.pid = gn_sys_getpid();
+	gn_world.one_cpu = get_nprocs() < 2;
+	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
+	size = limit.rlim_max < TABLE_MAX ? (uint32_t)limit.rlim_max : TABLE_MAX;
+	/* Touched only where descriptors are: the rest costs address space alone. */
+	if (gn_sys_mmap(&table, NULL, size * sizeof(void *), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == 0) {
+		gn_world.table = table;
+		gn_world.table_size = size;
+	}
+	atomic_store(&gn_world.ready, 1);
+}
+
+/* A vfork child runs in its parent's memory: what it does to descriptors must not touch the parent's tables. */
+bool gn_is_vfork_child(void)
+{
+	return gn_sys_getpid() != gn_world.pid;
+}
