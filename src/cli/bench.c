@@ -171,7 +171,7 @@ static void environment_clean(void)
 /* A killed measurement leaves its socket files. */
 static void dir_remove(const char *dir)
 {
-	char path[64];
+	char path[PATH_MAX + 16];
 
 	for (unsigned int i = 0; i < 2 * MEASURE_MAX_PAIRS; i++) {
 		snprintf(path, sizeof(path), "%s/%c%u", dir, "sc"[i % 2], i / 2);
@@ -183,7 +183,7 @@ static void dir_remove(const char *dir)
 int bench_main(int argc, char **argv)
 {
 	struct bench b = { .rounds = 5, .run_ms = 400, .warm_ms = 200 };
-	char dir[] = "/tmp/gnezdo-bench-XXXXXX", self[PATH_MAX], library[PATH_MAX];
+	char dir[PATH_MAX], self[PATH_MAX], library[PATH_MAX];
 	int rc = options_read(&b, argc, argv);
 
 	if (rc != OPTION_GO_ON)
@@ -193,6 +193,7 @@ int bench_main(int argc, char **argv)
 	if (!b.kernel_only && cli_library(library, sizeof(library)))
 		return cli_error(CLI_OWN_ERROR, "libgnezdo.so is neither beside gnezdo, nor in ../lib, nor where it was installed");
 	b.self = self;
+	cli_temporary_name(dir, sizeof(dir), "gnezdo-bench");
 	b.dir = mkdtemp(dir);
 	if (!b.dir)
 		return cli_error(CLI_FAILED, "bench: %s: %s", dir, strerror(errno));

@@ -62,6 +62,13 @@ int cli_number(const char *text, long low, long high, long *to)
 	return 0;
 }
 
+void cli_temporary_name(char *to, size_t size, const char *name)
+{
+	const char *dir = getenv("TMPDIR");
+
+	snprintf(to, size, "%s/%s-XXXXXX", dir && *dir ? dir : "/tmp", name);
+}
+
 int cli_self(char *to, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", to, size);

@@ -45,6 +45,9 @@ int cli_option_error(int found, char **argv);
 /* A decimal number in [low, high], nothing before or after it. -EINVAL, -ERANGE. */
 int cli_number(const char *text, long low, long high, long *to);
 
+/* A template for mkdtemp(): NAME-XXXXXX in $TMPDIR or /tmp. */
+void cli_temporary_name(char *to, size_t size, const char *name);
+
 /* The path of this executable. */
 int cli_self(char *to, size_t size);
 

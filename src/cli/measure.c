@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -170,7 +171,7 @@ static int workload_run(struct measure *m)
 /* Runs in a directory of its own unless it was given one. */
 static int workload_run_in_dir(struct measure *m)
 {
-	char own[] = "/tmp/gnezdo-measure-XXXXXX";
+	char own[PATH_MAX];
 	int rc;
 
 	if (m->dir) {
@@ -178,6 +179,7 @@ static int workload_run_in_dir(struct measure *m)
 		files_remove(m);
 		return rc;
 	}
+	cli_temporary_name(own, sizeof(own), "gnezdo-measure");
 	m->dir = mkdtemp(own);
 	if (!m->dir)
 		return cli_error(CLI_FAILED, "measure: %s: %s", own, strerror(errno));
