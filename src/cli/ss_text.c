@@ -18,7 +18,7 @@ const char *ss_netid(const struct ss_socket *s)
 
 const char *ss_state(const struct ss_socket *s)
 {
-	if (s->ep.flags & GN_EP_CONNECTING)
+	if (s->ep.state == GN_UNCONN && (s->ep.flags & GN_EP_CONNECTING))
 		return "SYN-SENT";
 	switch ((uint32_t)s->ep.state) {
 	case GN_LISTEN:
