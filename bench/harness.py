@@ -72,7 +72,8 @@ class Arena:
 			raise Failure("%s did not end in %d s" % (words[0], seconds + PATIENCE))
 		self.running.remove((process, signal.SIGTERM))
 		if process.returncode:
-			raise Failure("%s ended with %d: %s" % (words[0], process.returncode, self._last_words()))
+			said = self._last_words() or out.decode(errors="replace")[-200:]
+			raise Failure("%s ended with %d: %s" % (words[0], process.returncode, said))
 		return out.decode(errors="replace")
 
 	def stop(self):

@@ -109,8 +109,9 @@ def nginx_start(arena):
 
 def wrk(s, seconds):
 	out = s.arena.client(["wrk", "-t", 1, "-c", 50, "-d", "%ds" % max(1, round(seconds)), "http://127.0.0.1:%d/1k" % s.port], seconds)
-	if "Non-2xx" in out or "Socket errors" in out:
-		raise Failure("wrk: " + out[-300:])
+	complaint = re.search(r"Non-2xx.*|Socket errors.*", out)
+	if complaint:
+		raise Failure("wrk: " + complaint.group(0))
 	return find(r"Requests/sec:\s*" + FIGURE, out, "rate")
 
 
