@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* accept and the backlog: flags, callers already gone, a full queue, a listener that closes on its callers. */
+#include "obs.h"
+
+static const uint32_t kinds[] = { TCP4, TCP6, MAPPED, UNIXP, UNIXA, SEQP };
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static int caller(uint32_t kind, const struct obs_name *at, int extra)
+{
+	int fd = sock_of(kind, extra);
+
+	if (connect(fd, (const struct sockaddr *)&at->sa, at->len) && errno != EINPROGRESS)
+		obs("connect", -1);
+	return fd;
+}
+
+static void flags(struct obs *o)
+{
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < KINDS; k++) {
+		int lfd = listener(kinds[k], 5, &at), c, a;
+
+		note("kind %x", kinds[k]);
+		nonblock(lfd, true);
+		obs("accept, nobody", accept(lfd, NULL, NULL));
+		for (int i = 0; i < 4; i++) {
+			c = caller(kinds[k], &at, 0);
+			settle(lfd);
+			a = i ? accept4(lfd, NULL, NULL, (i & 1 ? SOCK_NONBLOCK : 0) | (i & 2 ? SOCK_CLOEXEC : 0)) : accept(lfd, NULL, NULL);
+			note("O_NONBLOCK %d FD_CLOEXEC %d", (fcntl(a, F_GETFL) & O_NONBLOCK) != 0, fcntl(a, F_GETFD));
+			close(a);
+			close(c);
+		}
+		obs("accept4 with unknown flags", accept4(lfd, NULL, NULL, 1));
+		obs("accept, an address without a length", accept(lfd, (struct sockaddr *)&at.sa, NULL));
+		close(lfd);
+	}
+}
+
+static void in_order(struct obs *o)
+{
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < KINDS; k++) {
+		int lfd = listener(kinds[k], 10, &at), c[2];
+
+		note("kind %x", kinds[k]);
+		for (int i = 0; i < 5; i++) {
+			c[i] = caller(kinds[k], &at, 0);
+			send(c[i], "abcde" + i, 1, 0);
+		}
+		for (int i = 0; i < 5; i++) {
+			int a = accept(lfd, NULL, NULL);
+
+			settle(a);
+			obs_recv(a, 10, 0);
+			obs("answer", send(a, "x", 1, 0));
+			obs_recv(c[i], 10, 0);
+			close(a);
+			close(c[i]);
+		}
+		close(lfd);
+	}
+}
+
+/* A caller that wrote and left before it was accepted. */
+static void caller_already_gone(struct obs *o)
+{
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < KINDS; k++) {
+		int lfd = listener(kinds[k], 10, &at), c = caller(kinds[k], &at, 0), a;
+
+		note("kind %x", kinds[k]);
+		send(c, "will", 4, 0);
+		close(c);
+		obs_poll_until(lfd, POLLIN);
+		a = accept(lfd, NULL, NULL);
+		obs_recv(a, 10, 0);
+		obs_recv(a, 10, 0);
+		obs_poll(a, POLLIN | POLLOUT | POLLRDHUP);
+		close(a);
+		c = caller(kinds[k], &at, 0);
+		linger(c, 0);
+		close(c);
+		settle(lfd);
+		nonblock(lfd, true);
+		a = accept(lfd, NULL, NULL);
+		note("a caller that reset is accepted: %d", a >= 0);
+		if (a >= 0)
+			obs_recv(a, 10, 0);
+		close(a);
+		close(lfd);
+	}
+}
+
+/* Connected by the kernel but never accepted: the caller is reset when the listener closes. */
+static void listener_closes(struct obs *o)
+{
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < KINDS; k++) {
+		int lfd = listener(kinds[k], 10, &at), c = caller(kinds[k], &at, 0), d = caller(kinds[k], &at, 0);
+
+		note("kind %x", kinds[k]);
+		obs_send(d, "said something", 0);
+		obs("close", close(lfd));
+		obs_poll_until(c, POLLIN);
+		obs_poll(c, POLLIN | POLLOUT | POLLRDHUP);
+		obs_recv(c, 10, 0);
+		obs_recv(c, 10, 0);
+		obs_send(c, "x", MSG_NOSIGNAL);
+		obs_poll_until(d, POLLIN);
+		obs_recv(d, 10, 0);
+		obs_send(d, "x", MSG_NOSIGNAL);
+		close(c);
+		close(d);
+	}
+}
+
+/* The queue of a local listener: it is full at backlog + 1; O_NONBLOCK then says EAGAIN. */
+static void local_queue(struct obs *o)
+{
+	static const uint32_t local[] = { UNIXP, UNIXA, SEQP };
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < 3; k++) {
+		for (int backlog = 0; backlog < 3; backlog++) {
+			int lfd = listener(local[k], backlog, &at), c[8], n = 0, rc = 0;
+
+			for (n = 0; n < 8; n++) {
+				c[n] = sock_of(local[k], SOCK_NONBLOCK);
+				rc = connect(c[n], (struct sockaddr *)&at.sa, at.len);
+				if (rc)
+					break;
+			}
+			note("kind %x backlog %d: %d fit", local[k], backlog, n);
+			obs("the next", rc);
+			obs("the same again", connect(c[n], (struct sockaddr *)&at.sa, at.len));
+			close(accept(lfd, NULL, NULL));
+			obs("with room", connect(c[n], (struct sockaddr *)&at.sa, at.len));
+			for (int i = 0; i <= n; i++)
+				close(c[i]);
+			close(lfd);
+		}
+	}
+}
+
+static void *late_accept(void *arg)
+{
+	if (thread_asleep(getpid(), getpid(), -1))
+		close(accept(*(int *)arg, NULL, NULL));
+	return NULL;
+}
+
+/* A blocking caller of a full local queue waits for room, or for its SO_SNDTIMEO. */
+static void local_queue_blocks(struct obs *o)
+{
+	struct timeval tv = { .tv_usec = 60000 };
+	struct obs_name at;
+	pthread_t t;
+	int lfd = listener(UNIXP, 0, &at), c = caller(UNIXP, &at, 0), d = sock_of(UNIXP, 0);
+
+	(void)o;
+	pthread_create(&t, NULL, late_accept, &lfd);
+	obs("blocked connect", connect(d, (struct sockaddr *)&at.sa, at.len));
+	pthread_join(t, NULL);
+	close(c);
+	c = sock_of(UNIXP, 0);
+	setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	obs("with a timeout", connect(c, (struct sockaddr *)&at.sa, at.len));
+	close(c);
+	close(d);
+	close(lfd);
+}
+
+static void *late_close(void *arg)
+{
+	if (thread_asleep(getpid(), getpid(), -1))
+		close(*(int *)arg);
+	return NULL;
+}
+
+static void local_queue_closes(struct obs *o)
+{
+	struct obs_name at;
+	pthread_t t;
+	int lfd = listener(UNIXP, 0, &at), c = caller(UNIXP, &at, 0), d = sock_of(UNIXP, 0);
+
+	(void)o;
+	pthread_create(&t, NULL, late_close, &lfd);
+	obs("blocked connect", connect(d, (struct sockaddr *)&at.sa, at.len));
+	pthread_join(t, NULL);
+	close(c);
+	close(d);
+}
+
+/* The internet domain: callers beyond the queue are not refused, they try again. */
+static void internet_queue(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(TCP4, 1, &at), c[3], ok = 0, waiting = 0;
+
+	(void)o;
+	for (int i = 0; i < 3; i++) {
+		struct pollfd p;
+
+		c[i] = sock_of(TCP4, SOCK_NONBLOCK);
+		if (connect(c[i], (struct sockaddr *)&at.sa, at.len) && errno != EINPROGRESS)
+			obs("connect", -1);
+		p = (struct pollfd){ .fd = c[i], .events = POLLOUT };
+		if (poll(&p, 1, 50) == 1)
+			ok++;
+		else
+			waiting++;
+	}
+	note("connected %d, still trying %d", ok, waiting);
+	for (int i = 0; i < ok; i++)
+		close(accept(lfd, NULL, NULL));
+	obs_poll_until(c[2], POLLOUT);
+	obs_getopt("SO_ERROR", c[2], SOL_SOCKET, SO_ERROR);
+	for (int i = 0; i < 3; i++)
+		close(c[i]);
+	close(lfd);
+}
+
+static void internet_queue_blocks(struct obs *o)
+{
+	struct timeval tv = { .tv_usec = 100000 };
+	struct obs_name at;
+	int lfd = listener(TCP4, 0, &at), c = caller(TCP4, &at, 0), d = sock_of(TCP4, 0);
+	int64_t start = now_ms();
+
+	(void)o;
+	setsockopt(d, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	obs("connect to a full queue", connect(d, (struct sockaddr *)&at.sa, at.len));
+	note("waited: %d", now_ms() - start >= 90);
+	close(c);
+	close(d);
+	close(lfd);
+}
+
+static void *caller_thread(void *arg)
+{
+	const struct obs_name *at = arg;
+	int fd;
+
+	if (thread_asleep(getpid(), getpid(), -1)) {
+		fd = caller(at->sa.ss_family == AF_UNIX ? UNIXP : at->sa.ss_family == AF_INET ? TCP4 : TCP6, at, 0);
+		settle(fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void blocked_accept_wakes(struct obs *o)
+{
+	static const uint32_t three[] = { TCP4, TCP6, UNIXP };
+	struct obs_name at;
+	pthread_t t;
+
+	(void)o;
+	for (size_t k = 0; k < 3; k++) {
+		int lfd = listener(three[k], 5, &at), a;
+
+		note("kind %x", three[k]);
+		for (int i = 0; i < 3; i++) {
+			pthread_create(&t, NULL, caller_thread, &at);
+			a = accept(lfd, NULL, NULL);
+			note("accepted: %d", a >= 0);
+			close(a);
+			pthread_join(t, NULL);
+		}
+		close(lfd);
+	}
+}
+
+static void *close_thread(void *arg)
+{
+	int *fds = arg;
+
+	if (thread_asleep(getpid(), getpid(), -1))
+		close(fds[0]);
+	close(caller(TCP4, (struct obs_name *)(void *)(fds + 2), 0));
+	return NULL;
+}
+
+/* close by another thread does not wake accept; the next caller of a copy does. */
+static void close_under_accept(struct obs *o)
+{
+	struct {
+		int fds[2];
+		struct obs_name at;
+	} x;
+	pthread_t t;
+	int a;
+
+	(void)o;
+	x.fds[0] = listener(TCP4, 5, &x.at);
+	x.fds[1] = dup(x.fds[0]);
+	pthread_create(&t, NULL, close_thread, &x);
+	a = accept(x.fds[0], NULL, NULL);
+	note("accepted: %d", a >= 0);
+	pthread_join(t, NULL);
+	close(a);
+	close(x.fds[1]);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "flags of accept4", flags, SOLO, 0 },
+		{ "callers in order", in_order, SOLO, 0 },
+		{ "callers already gone", caller_already_gone, SOLO, 0 },
+		{ "a listener that closes on its callers", listener_closes, SOLO, 0 },
+		{ "a full local queue", local_queue, SOLO, 0 },
+		{ "a full local queue blocks", local_queue_blocks, SOLO, 0 },
+		{ "a full local queue closes", local_queue_closes, SOLO, 0 },
+		{ "a full internet queue", internet_queue, SOLO, SLOW },
+		{ "a full internet queue blocks", internet_queue_blocks, SOLO, SLOW },
+		{ "a blocked accept wakes", blocked_accept_wakes, SOLO, 0 },
+		{ "a listener closed under accept", close_under_accept, SOLO, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* ring: yes */
+/* Descriptors: dup, dup2, dup3, fcntl, ioctl, close_range, closefrom; what they share and what they do not. */
+#include "obs.h"
+
+#include <linux/close_range.h>
+#include <sys/stat.h>
+
+static void copies_are_the_same_socket(struct obs *o)
+{
+	int a = dup(o->fd), b = fcntl(o->fd, F_DUPFD, 100), c = dup2(o->fd, 150), d = dup3(o->fd, 160, O_CLOEXEC),
+	    e = fcntl(o->fd, F_DUPFD_CLOEXEC, 170);
+	int all[] = { o->fd, a, b, c, d, e };
+
+	note("numbers: %d %d %d %d", b, c, d, e);
+	note("close-on-exec: %d %d %d %d %d", fcntl(a, F_GETFD), fcntl(b, F_GETFD), fcntl(c, F_GETFD), fcntl(d, F_GETFD), fcntl(e, F_GETFD));
+	for (size_t i = 0; i < 6; i++) {
+		char text[4] = { 'm', (char)('0' + i), 0, 0 };
+
+		obs("send", send(all[i], text, 2, 0));
+	}
+	obs("peer recv", peer(o, op_recv, 12, o->type == SOCK_STREAM ? MSG_WAITALL : 0));
+	note("peer has %s", o->say);
+	for (size_t i = 0; i < 6; i++) {
+		peer_text(o, op_puts, 0, "z");
+		settle(all[i]);
+		obs_recv(all[i], 10, 0);
+	}
+	for (size_t i = 0; i < 5; i++)
+		obs("close", close(all[i]));
+	obs("send by the last", send(e, "end", 3, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	obs("close the last", close(e));
+	if (o->type == SOCK_STREAM)
+		obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+static void status_flags_are_shared(struct obs *o)
+{
+	int copy = dup(o->fd), off = 0, on = 1;
+	char c;
+
+	obs("F_GETFL", fcntl(o->fd, F_GETFL) & (O_NONBLOCK | O_ACCMODE));
+	obs("F_SETFL", fcntl(copy, F_SETFL, O_NONBLOCK));
+	obs("F_GETFL of the first", fcntl(o->fd, F_GETFL) & (O_NONBLOCK | O_ACCMODE));
+	obs("recv", recv(o->fd, &c, 1, 0));
+	obs("FIONBIO off", ioctl(o->fd, FIONBIO, &off));
+	obs("F_GETFL of the copy", fcntl(copy, F_GETFL) & (O_NONBLOCK | O_ACCMODE));
+	obs("FIONBIO on", ioctl(copy, FIONBIO, &on));
+	obs("recv", recv(o->fd, &c, 1, 0));
+	obs("read", read(copy, &c, 1));
+	ioctl(copy, FIONBIO, &off);
+	obs("F_SETFD", fcntl(copy, F_SETFD, FD_CLOEXEC));
+	obs("F_GETFD of the first", fcntl(o->fd, F_GETFD));
+	obs("FIOCLEX", ioctl(o->fd, FIOCLEX));
+	obs("F_GETFD", fcntl(o->fd, F_GETFD));
+	obs("FIONCLEX", ioctl(o->fd, FIONCLEX));
+	obs("F_GETFD", fcntl(o->fd, F_GETFD));
+	obs("unknown fcntl", fcntl(o->fd, 9999, 0));
+	obs("unknown ioctl", ioctl(o->fd, 0x1234, 0));
+	obs("F_DUPFD beyond the limit", fcntl(o->fd, F_DUPFD, 1 << 30));
+	obs("lseek", lseek(o->fd, 0, SEEK_SET));
+	obs("pread", pread(o->fd, &c, 1, 0));
+	obs("fsync", fsync(o->fd));
+	obs("isatty", isatty(o->fd));
+}
+
+static void over_another(struct obs *o)
+{
+	int fds[2], spare;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (pipe(fds))
+		die("pipe");
+	obs("dup2 over a pipe", dup2(o->fd, fds[0]) == fds[0]);
+	obs("the pipe has no reader", write(fds[1], "x", 1) == -1 && errno == EPIPE);
+	obs("send", send(fds[0], "by the pipe's number", 20, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	obs("dup2 onto itself", dup2(o->fd, o->fd) == o->fd);
+	spare = dup(o->fd);
+	obs("dup2 of the pipe over the socket", dup2(fds[1], o->fd) == o->fd);
+	obs("send", send(o->fd, "x", 1, 0));
+	obs("send by the spare", send(spare, "spare", 5, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	obs("close", close(spare));
+	obs("peer recv", peer(o, op_recv, 100, MSG_DONTWAIT));
+	obs("close", close(fds[0]));
+	settle(fds[1]);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+/* POSIX: the lowest number that is free. The library's own descriptors must not be in the way. */
+static void lowest_numbers(struct obs *o)
+{
+	int a = socket(AF_INET, SOCK_STREAM, 0), b = socket(AF_UNIX, SOCK_DGRAM, 0), c, d[2], lfd;
+	struct obs_name at;
+
+	(void)o;
+	note("%d %d", a, b - a);
+	c = dup(a);
+	note("dup %d", c - a);
+	close(b);
+	b = open("/dev/null", O_RDONLY);
+	note("reused %d", b - a);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, d))
+		die("socketpair");
+	note("pair %d %d", d[0] - a, d[1] - a);
+	lfd = listener(TCP4, 5, &at);
+	note("listener %d", lfd - a);
+	obs("connect", connect(a, (struct sockaddr *)&at.sa, at.len));
+	int acc = accept(lfd, NULL, NULL);
+	note("accepted %d", acc - a);
+	close(lfd);
+	lfd = listener(UNIXP, 5, &at);
+	note("listener %d", lfd - a);
+}
+
+static void close_ranges(struct obs *o)
+{
+	int copy = fcntl(o->fd, F_DUPFD, 200);
+
+	obs("close_range", close_range(200, 210, 0));
+	obs("copy", send(copy, "x", 1, 0));
+	obs("bad flags", close_range(200, 210, 0x1000));
+	obs("bad order", close_range(210, 200, 0));
+	copy = fcntl(o->fd, F_DUPFD, 200);
+	obs("close_range CLOEXEC", close_range(200, 210, CLOSE_RANGE_CLOEXEC));
+	obs("F_GETFD", fcntl(copy, F_GETFD));
+	obs("send", send(copy, "alive", 5, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	obs("close_range of all copies", close_range((unsigned)o->fd, (unsigned)o->fd, 0) | close_range((unsigned)copy, (unsigned)copy, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+/* A daemon closes everything above 2 and goes on; then it opens sockets again. */
+static void close_everything(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		struct obs_name at;
+		int lfd, c, a, how = o->kind == TCP4 ? 0 : o->kind == TCP6 ? 1 : 2;
+		char buf[8];
+
+		if (how == 0)
+			closefrom(3);
+		else if (how == 1)
+			close_range(3, ~0u, 0);
+		else
+			for (int fd = 3; fd < 1024; fd++)
+				close(fd);
+		lfd = listener(TCP4, 5, &at);
+		c = sock_of(TCP4, 0);
+		note("numbers %d %d", lfd, c);
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+		a = accept(lfd, NULL, NULL);
+		for (int i = 0; i < 500; i++)
+			if (send(c, "ping", 4, 0) != 4 || recv(a, buf, 8, 0) != 4 || send(a, "pong", 4, 0) != 4 || recv(c, buf, 8, 0) != 4)
+				note("round %d fails", i);
+		obs("close", close(a));
+		obs("recv", recv(c, buf, 8, 0));
+		fflush(stdout);
+		_exit(0);
+	}
+	obs("child ends", obs_wait(pid));
+	obs_send(o->fd, "the parent's is unharmed", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+static void how_much_waits(struct obs *o)
+{
+	int n = -1;
+
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, &n));
+	note("%d", n);
+	peer_text(o, op_puts, 0, "12345");
+	settle(o->fd);
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, &n));
+	note("%d", n);
+	peer_text(o, op_puts, 0, "678");
+	obs_recv(o->fd, 2, MSG_PEEK);
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, &n));
+	note("%d", n);
+	obs_recv(o->fd, 2, 0);
+	obs("SIOCINQ", ioctl(o->fd, FIONREAD, &n));
+	note("%d", n);
+	obs_recv(o->fd, 100, 0);
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, &n));
+	note("%d", n);
+	obs("SIOCOUTQ", ioctl(o->fd, TIOCOUTQ, &n));
+	note("%d", n);
+	peer(o, op_close, 0, 0);
+	if (o->type != SOCK_DGRAM)
+		settle(o->fd);
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, &n));
+}
+
+static void of_a_listener(struct obs *o)
+{
+	static const uint32_t kinds[] = { TCP4, UNIXP };
+	struct obs_name at;
+	int n;
+
+	(void)o;
+	for (size_t i = 0; i < 2; i++) {
+		int fd = listener(kinds[i], 5, &at), copy = dup(fd), c = sock_of(kinds[i], 0), a;
+
+		obs("FIONREAD", ioctl(fd, FIONREAD, &n));
+		obs("close", close(fd));
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+		a = accept(copy, NULL, NULL);
+		note("accepted: %d", a >= 0);
+		obs("close", close(copy));
+		close(c);
+		c = sock_of(kinds[i], 0);
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+	}
+}
+
+static void what_kind_of_file(struct obs *o)
+{
+	struct stat st;
+
+	obs("fstat", fstat(o->fd, &st));
+	note("socket: %d size %ld", S_ISSOCK(st.st_mode), (long)st.st_size);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "copies are the same socket", copies_are_the_same_socket, STREAM, THREADS },
+		{ "status flags are shared, descriptor flags are not", status_flags_are_shared, STREAM | UDP4 | DGPAIR, 0 },
+		{ "dup2 over another file", over_another, STREAM, 0 },
+		{ "the lowest number", lowest_numbers, SOLO, 0 },
+		{ "close_range", close_ranges, STREAM, 0 },
+		{ "everything is closed, then new sockets", close_everything, TCP4 | TCP6 | UNIXP, 0 },
+		{ "FIONREAD", how_much_waits, STREAM | DGRAM | SEQ, 0 },
+		{ "a listener's copies", of_a_listener, SOLO, 0 },
+		{ "fstat", what_kind_of_file, STREAM | UDP4, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}
