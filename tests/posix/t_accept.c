@@ -45,7 +45,7 @@ static void in_order(struct obs *o)
 
 	(void)o;
 	for (size_t k = 0; k < KINDS; k++) {
-		int lfd = listener(kinds[k], 10, &at), c[2];
+		int lfd = listener(kinds[k], 10, &at), c[5];
 
 		note("kind %x", kinds[k]);
 		for (int i = 0; i < 5; i++) {
