@@ -54,7 +54,7 @@ pid_t gn_fork(pid_t (*real_fork)(void))
 {
 	pid_t pid;
 
-	if (!gn_world.pool || gn_is_vfork_child())
+	if (gn_is_vfork_child())
 		return real_fork();
 	gn_lock(&gn_world.big);
 	for_each_sock(count_child);
@@ -65,6 +65,7 @@ pid_t gn_fork(pid_t (*real_fork)(void))
 		atomic_store(&gn_world.big, 0);
 		gn_epoll_forked();
 		gn_stats_reset();
+		gn_world.stats = gn_world.stats_wanted;
 		for_each_sock(child_sock);
 		return 0;
 	}

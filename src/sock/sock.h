@@ -95,7 +95,7 @@ struct gn_world {
 	uint32_t spin_max_ns;
 	uint32_t heat;        /* operations before promotion */
 	uint32_t ring_size;
-	bool stats;
+	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
 	struct gn_pool *pool;
 	int pool_fd;

@@ -51,13 +51,15 @@ void gn_bell(struct gn_sock *so, int fd)
 
 	if (!gn_tx_shared(so))
 		return;
+	/* Counted first: whom it wakes may run before we come back, and takes no more bells than were counted. */
+	atomic_fetch_add(&so->tx.dir->bells, 1);
 	rc = gn_sys_send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (rc == 1) {
-		atomic_fetch_add_explicit(&so->tx.dir->bells, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
-	} else {
-		peer_may_be_gone(so, rc);
+		return;
 	}
+	atomic_fetch_sub(&so->tx.dir->bells, 1);
+	peer_may_be_gone(so, rc);
 }
 
 void gn_bell_space(struct gn_sock *so, int fd)

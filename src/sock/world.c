@@ -29,7 +29,7 @@ static void settings(void)
 	}
 	gn_world.spin_max_ns = (uint32_t)(spin ? strtoul(spin, NULL, 10) : SPIN_DEFAULT_US) * 1000;
 	gn_world.ring_size = RING_DEFAULT;
-	gn_world.stats = getenv("GNEZDO_STATS") != NULL;
+	gn_world.stats = gn_world.stats_wanted = getenv("GNEZDO_STATS") != NULL;
 }
 
 void gn_world_init(void)

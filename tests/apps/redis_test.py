@@ -141,7 +141,7 @@ def load(bench, transport, *how):
 	bench.expect_ring("redis-benchmark", share=0.8)
 
 
-LOADS = (("one client", ("-c", "1")), ("50 clients", ("-c", "50")), ("50 clients, 16 commands at a time", ("-c", "50", "-P", "16")),
+LOADS = (("one client", ("-c", "1")), ("50 clients", ("-c", "50")), ("50 clients, 16 commands at a time", ("-c", "50", "-P", "16", "-n", "100000")),
 	("50 clients in two threads", ("-c", "50", "--threads", "2")))
 
 for _what, _how in LOADS:
