@@ -32,8 +32,10 @@ PYTHON = "/usr/bin/python3"
 
 # Seconds. Generous: a loaded machine is no failure, a hang is.
 READY_DEADLINE = 20
-COMMAND_DEADLINE = 40
+COMMAND_DEADLINE = 25
 STOP_DEADLINE = 10
+
+MOST_LINES = 60  # of diagnosis per failed test
 
 # Which lane the servers and the clients of a test use; None is the plain kernel.
 VARIANTS = {
@@ -311,12 +313,16 @@ class Bench:
 
 	def autopsy(self, proc):
 		"""Where a program that hangs is waiting: the first thing that one asks."""
-		for pid in family(proc.pid):
-			self.note("%s pid %d: %s" % (proc.name, pid, where(pid)))
-		if proc.lane and os.path.exists(GNEZDO):
+		pids = []
+		for other in self.procs:
+			for pid in family(other.pid) if other.alive() else ():
+				pids.append(pid)
+				self.note("%s pid %d: %s" % (other.name, pid, where(pid)))
+		if os.path.exists(GNEZDO):
 			try:
 				table = subprocess.run([GNEZDO, "ss"], capture_output=True, timeout=5, text=True).stdout
-				self.notes.extend(table.splitlines()[:40])
+				ours = [line for line in table.splitlines() if any("pid=%d)" % pid in line for pid in pids)]
+				self.notes.extend(re.sub(r"  +", "  ", line) for line in ours[:20])
 			except (OSError, subprocess.TimeoutExpired):
 				self.note("gnezdo ss does not answer")
 
@@ -383,7 +389,7 @@ class Bench:
 			if text:
 				lines.append("--- stderr of %s (pid %d)" % (proc.name, proc.pid))
 				lines += text.splitlines()
-		return lines
+		return lines if len(lines) <= MOST_LINES else lines[:MOST_LINES] + ["... %d lines more" % (len(lines) - MOST_LINES)]
 
 	def remove(self):
 		shutil.rmtree(self.dir, ignore_errors=True)
