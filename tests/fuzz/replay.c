@@ -34,7 +34,7 @@ static int replay_file(const char *path)
 
 static int replay_directory(const char *name)
 {
-	char path[4096];
+	char path[8192];
 	struct dirent *entry;
 	DIR *dir = opendir(name);
 	int count = 0;
