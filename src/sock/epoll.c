@@ -701,8 +701,9 @@ static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max,
 			return n;
 		set->looked_ns = now;
 		k = gn_sys_epoll_pwait(set->fd, events + n, max - n, 0, NULL);
-		if (k > 0 && filter(set, events + n, &k) && n + k < max)
-			k += scan_locked(set, events + n + k, max - n - k);
+		/* The rings once in a call: what was reported is ready still, and must not be reported twice. */
+		if (k > 0 && filter(set, events + n, &k) && n == 0 && k < max)
+			k += scan_locked(set, events + k, max - k);
 		if (n + (k > 0 ? k : 0))
 			return n + (k > 0 ? k : 0);
 		if (k < 0)
