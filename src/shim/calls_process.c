@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The shim: processes, and libc's ways to a descriptor that do not pass through the shim's other calls. */
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,33 @@ INTERPOSE(pid_t, _Fork, (void))
 	gn_enter();
 	return gn_fork(gn_real._Fork);
 }
+
+/* vfork returns twice on one stack, so nothing may stand between it and its caller: note that our memory is lent, and jump. */
+extern void *gn_real_vfork;
+__attribute__((visibility("hidden"))) void *gn_real_vfork;
+
+__attribute__((constructor(101))) static void vfork_find(void)
+{
+	gn_real_vfork = dlsym(RTLD_NEXT, "vfork");
+}
+
+__asm__(".text\n"
+	".globl vfork\n"
+	".type vfork, @function\n"
+	"vfork:\n"
+#if defined(__x86_64__)
+	"	endbr64\n"
+	"	movl $1, gn_world_lent(%rip)\n"
+	"	jmp *gn_real_vfork(%rip)\n"
+#elif defined(__aarch64__)
+	"	adrp x1, gn_world_lent\n"
+	"	mov w2, #1\n"
+	"	str w2, [x1, #:lo12:gn_world_lent]\n"
+	"	adrp x1, gn_real_vfork\n"
+	"	ldr x1, [x1, #:lo12:gn_real_vfork]\n"
+	"	br x1\n"
+#endif
+	".size vfork, . - vfork\n");
 
 /* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
 INTERPOSE(int, daemon, (int nochdir, int noclose))

@@ -15,6 +15,7 @@
 #include "sock/api.h"
 
 #define PORT_TRIES 32
+#define TURN 16
 
 static bool is_inet(const struct gn_ep *ep)
 {
@@ -303,6 +304,21 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	return rc;
 }
 
+/* Loopback and a port that anybody may have: no need to ask who it is. */
+static bool anybody_may_call(const struct gn_addr *from)
+{
+	static _Atomic long first_free;
+	long first = atomic_load(&first_free);
+
+	if (!first) {
+		if (gn_sys_read_number("/proc/sys/net/ipv4/ip_unprivileged_port_start", &first) < 0)
+			first = 1024;
+		first = GN_MAX(first, 1L);
+		atomic_store(&first_free, first);
+	}
+	return gn_addr_is_loopback(from) && from->port >= first;
+}
+
 /* What came by the private face: who is it? -EACCES: a stranger, forget it. */
 static int caller_check(struct gn_sock *so, int c, const struct gn_name *name, struct gn_addr *from, struct gn_addr *dest)
 {
@@ -311,6 +327,8 @@ static int caller_check(struct gn_sock *so, int c, const struct gn_name *name, s
 
 	if (gn_name_caller_parse(name, from, dest) < 0 || dest->port != so->ep->local.port)
 		return -EACCES;
+	if (anybody_may_call(from))
+		return 0;
 	if (gn_sys_getsockopt(c, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !gn_name_may_call(from, cred.uid))
 		return -EACCES;
 	return 0;
@@ -359,14 +377,17 @@ static int accept_public(struct gn_sock *so, int fd, int flags)
 	return c;
 }
 
-/* Both faces, one after the other; which one is first alternates, so that neither starves. */
+/* Both faces: first the one that the last caller used; every TURN-th time the other one, so that neither starves. */
 static int accept_either(struct gn_sock *so, int fd, int flags)
 {
-	bool private_first = so->turn++ & 1;
+	bool private_first = so->last_private != (so->turn++ % TURN == 0);
 	int c = private_first ? accept_private(so, flags) : accept_public(so, fd, flags);
 
-	if (c == -EAGAIN)
+	so->last_private = private_first;
+	if (c == -EAGAIN) {
 		c = private_first ? accept_public(so, fd, flags) : accept_private(so, flags);
+		so->last_private = c >= 0 ? !private_first : so->last_private;
+	}
 	return c;
 }
 

@@ -167,6 +167,37 @@ static bool is_carriers_own(int level, int name)
 	}
 }
 
+/* Options so common that they are not worth a socket of their own: a number in [low, high], or a truth value. tcp(7), socket(7). */
+static const struct common_option {
+	int level, name, low, high;
+} common_options[] = {
+	{IPPROTO_TCP, TCP_NODELAY, 0, 0},      {IPPROTO_TCP, TCP_CORK, 0, 0},          {SOL_SOCKET, SO_KEEPALIVE, 0, 0},
+	{SOL_SOCKET, SO_REUSEADDR, 0, 0},      {IPPROTO_TCP, TCP_KEEPIDLE, 1, 32767},  {IPPROTO_TCP, TCP_KEEPINTVL, 1, 32767},
+	{IPPROTO_TCP, TCP_KEEPCNT, 1, 127},
+};
+
+/* 1: done; 0: ask the oracle; -errno. */
+static int set_common(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
+{
+	int n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(common_options); i++) {
+		const struct common_option *o = &common_options[i];
+
+		if (o->level != level || o->name != name)
+			continue;
+		if (len < sizeof n || !value)
+			return 0;
+		memcpy(&n, value, sizeof n);
+		if (o->high && (n < o->low || n > o->high))
+			return -EINVAL;
+		n = o->high ? n : !!n;
+		option_note(so, level, name, &n, sizeof n);
+		return 1;
+	}
+	return 0;
+}
+
 static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct gn_option now = {.len = sizeof now.value};
@@ -178,6 +209,9 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 			timeout_note(so->ep, name, value, len);
 		return rc;
 	}
+	rc = set_common(so, level, name, value, len);
+	if (rc)
+		return rc < 0 ? rc : 0;
 	rc = oracle(so->ep, level, name, value, len, now.value, &now.len);
 	if (rc < 0)
 		return rc;

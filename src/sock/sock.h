@@ -72,7 +72,8 @@ struct gn_sock {
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
-	uint32_t turn;                   /* listeners: which face to ask first */
+	uint32_t turn;                   /* listeners: counts accepts */
+	bool last_private;               /* listeners: the face that the last caller used */
 	_Atomic uint32_t cpu;            /* published last */
 	struct gn_watch *watches;        /* registrations in epoll sets of this process */
 	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
@@ -106,11 +107,22 @@ struct gn_world {
 };
 extern struct gn_world gn_world;
 
+/* Set when the process has called vfork or clone: whoever closes descriptors then may be a child that borrows our memory. Plain, for the
+ * shim's assembly. */
+extern int gn_world_lent;
+
 #define GN_HIDDEN ((struct gn_sock *)1) /* in the table: a descriptor of gnezdo's own */
 
 /* world.c */
 void gn_world_init(void);
-bool gn_is_vfork_child(void);
+bool gn_is_vfork_child_slow(void);
+
+
+/* A vfork child runs in its parent's memory: what it does to descriptors must not touch the parent's tables. */
+static inline bool gn_is_vfork_child(void)
+{
+	return unlikely(gn_world_lent) && gn_is_vfork_child_slow();
+}
 
 /* table.c */
 struct gn_sock *gn_get_any(int fd); /* a socket or an epoll set, +1 reference, or NULL */

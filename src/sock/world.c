@@ -14,6 +14,7 @@
 
 struct gn_world gn_world = {.pool_fd = -1};
 struct gn_real_calls gn_real;
+int gn_world_lent;
 
 static void settings(void)
 {
@@ -54,8 +55,13 @@ void gn_world_init(void)
 	atomic_store(&gn_world.ready, 1);
 }
 
-/* A vfork child runs in its parent's memory: what it does to descriptors must not touch the parent's tables. */
-bool gn_is_vfork_child(void)
+/* The parent of a vfork sleeps until the child is gone; when it runs, its memory is its own again. A clone that shares memory and does
+ * not wait is a thread in all but name: for such, the question stays open. */
+bool gn_is_vfork_child_slow(void)
 {
-	return gn_sys_getpid() != gn_world.pid;
+	if (gn_sys_getpid() != gn_world.pid)
+		return true;
+	if (gn_world_lent == 1)
+		gn_world_lent = 0;
+	return false;
 }
