@@ -309,6 +309,19 @@ GN_TEST(a_parked_producer_is_owed_exactly_one_bell)
 	rig_free(&rig);
 }
 
+GN_TEST(a_parked_producer_sleeps_on_until_there_is_room_for_a_large_piece)
+{
+	struct rig rig = rig_new(64, NEAR_WRAP);
+
+	gn_ring_publish(&rig.producer, &rig.map, 64);
+	ck_assert_int_eq(gn_ring_readable(&rig.consumer, &rig.map), 64);
+	atomic_store(&rig.dir->p_parked, 1);
+	ck_assert(!gn_ring_consume(&rig.consumer, &rig.map, gn_ring_room(&rig.map) - 1));
+	ck_assert_uint_eq(atomic_load(&rig.dir->p_parked), 1);
+	ck_assert(gn_ring_consume(&rig.consumer, &rig.map, 1));
+	rig_free(&rig);
+}
+
 GN_TEST(a_record_takes_its_length_its_bytes_and_padding_to_four)
 {
 	ck_assert_uint_eq(gn_record_room(0), 4);
