@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/* ring: yes */
+/* fork: both processes go on with one connection; pre-fork servers on one listener; a child for each client. */
+#include "obs.h"
+
+#include <sys/epoll.h>
+
+/* Parent and child write whole lines to one connection in turns; the peer sees each once. */
+static void both_write(struct obs *o)
+{
+	char text[16];
+	pid_t pid;
+
+	peer_start(o, op_recv, 8 * 400, MSG_WAITALL);
+	pid = obs_fork();
+	for (int i = 0; i < 200; i++) {
+		snprintf(text, sizeof(text), "%c%06d\n", pid ? 'p' : 'c', i);
+		if (send(o->fd, text, 8, 0) != 8)
+			obs("send", -1);
+	}
+	if (pid == 0)
+		_exit(0);
+	obs("child ends", obs_wait(pid));
+	obs("peer has all", peer_done(o));
+}
+
+static long op_lines_in(struct obs *o, long n, long b)
+{
+	char line[9] = "", expect[16];
+	int next[2] = { 0 };
+
+	(void)b;
+	for (long i = 0; i < n; i++) {
+		int who;
+
+		if (recv(o->fd, line, 8, o->type == SOCK_STREAM ? MSG_WAITALL : 0) != 8)
+			return -1;
+		who = line[0] == 'p';
+		snprintf(expect, sizeof(expect), "%c%06d\n", who ? 'p' : 'c', next[who]++);
+		if (strcmp(line, expect))
+			return -2;
+	}
+	return n;
+}
+
+static void both_write_in_order(struct obs *o)
+{
+	char text[16];
+	pid_t pid;
+
+	peer_start(o, op_lines_in, 4000, 0);
+	pid = obs_fork();
+	for (int i = 0; i < 2000; i++) {
+		snprintf(text, sizeof(text), "%c%06d\n", pid ? 'p' : 'c', i);
+		if (send(o->fd, text, 8, 0) != 8)
+			obs("send", -1);
+	}
+	if (pid == 0)
+		_exit(0);
+	obs("child ends", obs_wait(pid));
+	obs("peer has all, in each writer's order", peer_done(o));
+}
+
+/* The child answers one question, then the parent, in turns, on one connection. */
+static void take_turns(struct obs *o)
+{
+	int turn[2][2];
+	char c;
+	pid_t pid;
+
+	if (pipe(turn[0]) || pipe(turn[1]))
+		die("pipe");
+	peer_start(o, op_echo, 400, 16);
+	pid = obs_fork();
+	for (int i = 0; i < 200; i++) {
+		char out[16], in[16];
+
+		if (pid == 0 && read(turn[0][0], &c, 1) != 1)
+			_exit(1);
+		snprintf(out, sizeof(out), "%s %06d", pid ? "parent" : "child ", i);
+		if (send(o->fd, out, 16, 0) != 16 || recv(o->fd, in, 16, o->type == SOCK_STREAM ? MSG_WAITALL : 0) != 16 || memcmp(in, out, 16))
+			note("round %d fails", i);
+		if (write(turn[pid ? 0 : 1][1], "x", 1) != 1 || (pid && read(turn[1][0], &c, 1) != 1))
+			note("turn %d fails", i);
+	}
+	if (pid == 0)
+		_exit(0);
+	obs("child ends", obs_wait(pid));
+	obs("peer", peer_done(o));
+}
+
+/* The usual server: the parent closes its copy and the child goes on alone. */
+static void child_takes_over(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		peer_start(o, op_echo, 500, 8);
+		for (int i = 0; i < 500; i++) {
+			char out[8] = "request", in[8];
+
+			if (send(o->fd, out, 8, 0) != 8 || recv(o->fd, in, 8, o->type == SOCK_STREAM ? MSG_WAITALL : 0) != 8)
+				note("round %d fails", i);
+		}
+		obs("peer", peer_done(o));
+		obs_send(o->fd, "bye", 0);
+		exit(0);
+	}
+	close(o->fd);
+	obs("child ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	if (o->type == SOCK_STREAM)
+		obs("peer recv", peer(o, op_recv, 10, 0));
+}
+
+/* The child leaves; the parent's connection is still whole, and only now is it closed. */
+static void child_leaves(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		send(o->fd, "child", 5, 0);
+		exit(0);
+	}
+	obs("child ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	obs_send(o->fd, "parent", 0);
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	warm(o);
+	obs_send(o->fd, "parent again", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	close(o->fd);
+	if (o->type == SOCK_STREAM)
+		obs("peer recv", peer(o, op_recv, 10, 0));
+}
+
+/* Data that waits at the moment of fork is read by one or the other, once. */
+static void data_waiting_at_fork(struct obs *o)
+{
+	char buf[20];
+	ssize_t n;
+	pid_t pid;
+
+	peer_text(o, op_puts, 0, "abcdef");
+	settle(o->fd);
+	pid = obs_fork();
+	if (pid == 0) {
+		n = recv(o->fd, buf, 3, 0);
+		exit(n == 3 && !memcmp(buf, "abc", 3) ? 0 : 1);
+	}
+	obs("child reads its half", obs_wait(pid));
+	obs_recv(o->fd, 10, MSG_DONTWAIT);
+	obs_recv(o->fd, 10, MSG_DONTWAIT);
+}
+
+static void shutdown_by_child(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		shutdown(o->fd, SHUT_WR);
+		exit(0);
+	}
+	obs("child ends", obs_wait(pid));
+	obs_send(o->fd, "x", MSG_NOSIGNAL);
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	obs("peer send", peer_text(o, op_puts, 0, "back"));
+	obs_recv(o->fd, 10, 0);
+}
+
+static void nonblock_by_child(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		nonblock(o->fd, true);
+		exit(0);
+	}
+	obs("child ends", obs_wait(pid));
+	obs("the flag is shared", (fcntl(o->fd, F_GETFL) & O_NONBLOCK) != 0);
+	obs_recv(o->fd, 10, 0);
+}
+
+/* Only one of two blocked readers gets the byte. */
+static void readers_in_two_processes(struct obs *o)
+{
+	char c;
+	pid_t pid[2];
+
+	for (int i = 0; i < 2; i++) {
+		pid[i] = obs_fork();
+		if (pid[i] == 0)
+			exit(recv(o->fd, &c, 1, 0) == 1 ? c - '0' : 9);
+		note("asleep: %d", thread_asleep(pid[i], pid[i], -1));
+	}
+	peer_text(o, op_puts, 0, "1");
+	int status, sum = 0;
+	pid_t first = wait(&status);
+	sum += WEXITSTATUS(status);
+	peer_text(o, op_puts, 0, "2");
+	obs("sum", sum + obs_wait(first == pid[0] ? pid[1] : pid[0]));
+}
+
+/* --- servers --- */
+
+static void serve(int fd)
+{
+	char buf[64];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
+			break;
+	close(fd);
+}
+
+/* text: the server. `n` callers one after the other, `rounds` requests each. Returns how many answers were right. */
+static long op_callers(struct obs *o, long n, long rounds)
+{
+	struct obs_name at;
+	long right = 0;
+
+	name_unhex(&at, o->text);
+	rounds = rounds ? rounds : 100;
+	for (long i = 0; i < n; i++) {
+		int fd = sock_of(o->kind, 0);
+
+		if (connect(fd, (struct sockaddr *)&at.sa, at.len))
+			return -1;
+		for (long r = 0; r < rounds; r++) {
+			char out[64] = "", in[16];
+
+			snprintf(out, sizeof(out), "%05ld %05ld", i, r);
+			right += send(fd, out, 16, 0) == 16 && recv(fd, in, 16, o->type == SOCK_STREAM ? MSG_WAITALL : 0) == 16 &&
+				 !memcmp(in, out, 16);
+		}
+		close(fd);
+	}
+	return right;
+}
+
+static void prefork(struct obs *o)
+{
+	struct obs_name at;
+	char hex[300];
+	int lfd = listener(o->kind, 50, &at);
+	pid_t pid[3];
+
+	for (int i = 0; i < 3; i++) {
+		pid[i] = obs_fork();
+		while (pid[i] == 0)
+			serve(accept(lfd, NULL, NULL));
+	}
+	name_hex(hex, &at);
+	obs("answers", peer_text(o, op_callers, 30, hex));
+	for (int i = 0; i < 3; i++) {
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+}
+
+/* Pre-fork with epoll: every child has a set of its own with the shared listener in it, non-blocking. */
+static void prefork_epoll(struct obs *o)
+{
+	struct obs_name at;
+	char hex[300];
+	int lfd = listener(o->kind, 50, &at);
+	pid_t pid[3];
+
+	nonblock(lfd, true);
+	for (int i = 0; i < 3; i++) {
+		pid[i] = obs_fork();
+		if (pid[i] == 0) {
+			struct epoll_event ev = { .events = EPOLLIN | (i ? EPOLLEXCLUSIVE : 0) };
+			int ep = epoll_create1(0);
+
+			epoll_ctl(ep, EPOLL_CTL_ADD, lfd, &ev);
+			for (;;) {
+				int fd;
+
+				epoll_wait(ep, &ev, 1, -1);
+				fd = accept(lfd, NULL, NULL);
+				if (fd >= 0)
+					serve(fd);
+			}
+		}
+	}
+	name_hex(hex, &at);
+	obs("answers", peer_text(o, op_callers, 30, hex));
+	for (int i = 0; i < 3; i++) {
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+}
+
+/* All callers are open at once; a child process serves each. */
+static long op_callers_at_once(struct obs *o, long n, long b)
+{
+	struct obs_name at;
+	int *fd = calloc((size_t)n, sizeof(*fd));
+	long right = 0;
+
+	(void)b;
+	name_unhex(&at, o->text);
+	for (long i = 0; i < n; i++) {
+		fd[i] = sock_of(o->kind, 0);
+		if (connect(fd[i], (struct sockaddr *)&at.sa, at.len))
+			return -1;
+	}
+	for (int r = 0; r < 20; r++) {
+		for (long i = 0; i < n; i++)
+			if (send(fd[i], &i, sizeof(i), 0) != sizeof(i))
+				return -2;
+		for (long i = 0; i < n; i++) {
+			long back = -1;
+
+			right += recv(fd[i], &back, sizeof(back), MSG_WAITALL) == sizeof(back) && back == i;
+		}
+	}
+	for (long i = 0; i < n; i++)
+		close(fd[i]);
+	free(fd);
+	return right;
+}
+
+static void a_child_for_each(struct obs *o, int n)
+{
+	struct obs_name at;
+	char hex[300];
+	int lfd = listener(o->kind, n, &at), reaped = 0, clean = 0;
+
+	name_hex(hex, &at);
+	peer_start_text(o, op_callers_at_once, n, hex);
+	for (int i = 0; i < n; i++) {
+		int fd = accept(lfd, NULL, NULL);
+		pid_t pid;
+
+		if (fd < 0)
+			obs("accept", fd);
+		pid = obs_fork();
+		if (pid == 0) {
+			close(lfd);
+			serve(fd);
+			_exit(0);
+		}
+		close(fd);
+	}
+	obs("answers", peer_done(o));
+	for (int status; reaped < n && wait(&status) > 0; reaped++)
+		clean += status == 0;
+	note("children: %d clean: %d", reaped, clean);
+}
+
+static void a_child_for_each_of_20(struct obs *o)
+{
+	a_child_for_each(o, 20);
+}
+
+static void a_child_for_each_of_300(struct obs *o)
+{
+	a_child_for_each(o, 300);
+}
+
+/* The double fork of a daemon, with a listener that was made before. */
+static void daemonized_server(struct obs *o)
+{
+	struct obs_name at;
+	char hex[300];
+	int lfd = listener(o->kind, 50, &at), ready[2];
+	pid_t pid, daemon_pid;
+
+	if (pipe(ready))
+		die("pipe");
+	pid = obs_fork();
+	if (pid == 0) {
+		pid = fork();
+		if (pid == 0) {
+			pid = getpid();
+			if (write(ready[1], &pid, sizeof(pid)) != sizeof(pid))
+				_exit(1);
+			for (int i = 0; i < 5; i++)
+				serve(accept(lfd, NULL, NULL));
+			_exit(0);
+		}
+		_exit(0);
+	}
+	close(lfd);
+	obs("first child ends", obs_wait(pid));
+	if (read(ready[0], &daemon_pid, sizeof(daemon_pid)) != sizeof(daemon_pid))
+		die("read");
+	name_hex(hex, &at);
+	obs("answers", peer_text(o, op_callers, 5, hex));
+}
+
+/* vfork's child shares the parent's memory; closing its descriptors must not be felt by the parent. */
+static void vfork_and_close(int fd)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		close(fd);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void vfork_child(struct obs *o)
+{
+	for (int i = 0; i < 5; i++) {
+		vfork_and_close(o->fd);
+		obs_send(o->fd, "after vfork", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+	}
+	peer_text(o, op_puts, 0, "answer");
+	obs_recv(o->fd, 10, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "both write", both_write, STREAM, 0 },
+		{ "both write, in order", both_write_in_order, STREAM | LOCALDG | SEQ, 0 },
+		{ "they take turns", take_turns, STREAM | DGRAM | SEQ, 0 },
+		{ "the child takes over", child_takes_over, STREAM | DGRAM | SEQ, THREADS },
+		{ "the child leaves", child_leaves, STREAM | DGRAM | SEQ, 0 },
+		{ "data waiting at fork", data_waiting_at_fork, STREAM, 0 },
+		{ "shutdown by the child", shutdown_by_child, STREAM, 0 },
+		{ "O_NONBLOCK by the child", nonblock_by_child, STREAM | DGRAM, 0 },
+		{ "readers in two processes", readers_in_two_processes, STREAM | DGRAM | SEQP, 0 },
+		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
+		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
+		{ "a child for each", a_child_for_each_of_20, TCP4 | TCP6 | UNIXP, 0 },
+		{ "a child for each of 300", a_child_for_each_of_300, TCP4 | UNIXP, HOT_ONLY | SLOW },
+		{ "a daemon", daemonized_server, TCP4 | UNIXP, 0 },
+		{ "vfork", vfork_child, STREAM, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/* ring: yes */
+/* Several threads on one socket: senders, receivers, both; close, dup2 and cancellation under a blocked call. */
+#include "obs.h"
+
+#define THREAD_COUNT 4
+#define PER_THREAD 500
+
+/* A record of the stream: thread, number, filling. One send() each, so none may be torn while there is room. */
+struct record {
+	uint32_t who, number;
+	unsigned char filling[24];
+};
+
+struct work {
+	pthread_t t;
+	int fd;
+	uint32_t who;
+	long count, bad;
+};
+
+static void fill(struct record *r, uint32_t who, uint32_t number)
+{
+	memset(r, 0, sizeof(*r)); /* the pipe between the ends is a byte stream: no padding left to chance */
+	r->who = who;
+	r->number = number;
+	pattern(r->filling, sizeof(r->filling), number, who);
+}
+
+static void *sender(void *arg)
+{
+	struct work *w = arg;
+	struct record r;
+
+	for (uint32_t i = 0; i < PER_THREAD; i++) {
+		fill(&r, w->who, i);
+		w->count += send(w->fd, &r, sizeof(r), 0) == sizeof(r);
+	}
+	return NULL;
+}
+
+static long op_records_in(struct obs *o, long n, long b)
+{
+	uint32_t next[THREAD_COUNT] = { 0 };
+	struct record r, expect;
+	long i;
+
+	(void)b;
+	for (i = 0; i < n; i++) {
+		if (recv(o->fd, &r, sizeof(r), o->type == SOCK_STREAM ? MSG_WAITALL : 0) != sizeof(r) || r.who >= THREAD_COUNT)
+			return -i - 2;
+		fill(&expect, r.who, next[r.who]++);
+		if (memcmp(&r, &expect, sizeof(r)))
+			return -i - 2;
+	}
+	return i;
+}
+
+static void start(struct work *w, void *(*fn)(void *), int fd)
+{
+	for (uint32_t i = 0; i < THREAD_COUNT; i++) {
+		w[i] = (struct work){ .fd = fd, .who = i };
+		pthread_create(&w[i].t, NULL, fn, &w[i]);
+	}
+}
+
+static long join(struct work *w)
+{
+	long sum = 0, bad = 0;
+
+	for (int i = 0; i < THREAD_COUNT; i++) {
+		pthread_join(w[i].t, NULL);
+		sum += w[i].count;
+		bad += w[i].bad;
+	}
+	if (bad)
+		note("bad: %ld", bad);
+	return sum;
+}
+
+static void many_senders(struct obs *o)
+{
+	struct work w[THREAD_COUNT];
+
+	peer_start(o, op_records_in, THREAD_COUNT * PER_THREAD, 0);
+	start(w, sender, o->fd);
+	obs("sent", join(w));
+	obs("peer: each thread's records whole and in order", peer_done(o));
+}
+
+/* A stream has no records: each receiver takes single bytes, and each byte is taken by one. */
+static void *byte_receiver(void *arg)
+{
+	struct work *w = arg;
+	unsigned char c;
+
+	while (recv(w->fd, &c, 1, 0) == 1) {
+		w->count++;
+		w->bad += c; /* the sum of all is known */
+	}
+	return NULL;
+}
+
+static void many_receivers(struct obs *o)
+{
+	static unsigned char buf[20000];
+	struct work w[THREAD_COUNT];
+	long want = 0, sum = 0, count = 0;
+
+	pattern(buf, sizeof(buf), 0, 1);
+	for (size_t i = 0; i < sizeof(buf); i++)
+		want += buf[i];
+	start(w, byte_receiver, o->fd);
+	obs("peer sends", peer(o, op_send, sizeof(buf), 0));
+	peer(o, op_shutdown, SHUT_WR, 0);
+	for (int i = 0; i < THREAD_COUNT; i++) {
+		pthread_join(w[i].t, NULL);
+		count += w[i].count;
+		sum += w[i].bad;
+	}
+	obs("received", count);
+	note("each byte once: %d", sum == want);
+}
+
+static void *record_receiver(void *arg)
+{
+	struct work *w = arg;
+	struct record r, expect;
+	ssize_t rc;
+
+	while ((rc = recv(w->fd, &r, sizeof(r), 0)) == sizeof(r) && r.who != 99) {
+		fill(&expect, r.who, r.number);
+		w->bad += memcmp(&r, &expect, sizeof(r)) != 0;
+		w->count++;
+	}
+	return NULL;
+}
+
+static long op_records_out(struct obs *o, long n, long stop)
+{
+	struct record r;
+
+	for (long i = 0; i < n + stop; i++) {
+		fill(&r, i < n ? 1 : 99, (uint32_t)i);
+		if (send(o->fd, &r, sizeof(r), 0) != sizeof(r))
+			return -1;
+	}
+	return n;
+}
+
+static void many_datagram_receivers(struct obs *o)
+{
+	struct work w[THREAD_COUNT];
+
+	start(w, record_receiver, o->fd);
+	for (int i = 0; i < 20; i++) {
+		obs("peer sends", peer(o, op_records_out, 50, 0));
+	}
+	peer(o, op_records_out, 0, THREAD_COUNT);
+	obs("received", join(w));
+}
+
+static void *echo_byte(void *arg)
+{
+	struct work *w = arg;
+	char c;
+
+	while (w->count < PER_THREAD && recv(w->fd, &c, 1, 0) == 1)
+		w->count += send(w->fd, &c, 1, 0) == 1;
+	return NULL;
+}
+
+/* One thread sends while another receives on the same socket: full duplex. */
+static void *duplex_sender(void *arg)
+{
+	struct work *w = arg;
+
+	w->count = bulk_out(w->fd, 2000000, 5);
+	return NULL;
+}
+
+static long op_duplex(struct obs *o, long n, long b)
+{
+	struct work w = { .fd = o->fd };
+	long got;
+
+	(void)b;
+	pthread_create(&w.t, NULL, duplex_sender, &w);
+	got = bulk_in(o->fd, n, 5);
+	pthread_join(w.t, NULL);
+	return got == n && w.count == n ? n : -1;
+}
+
+static void full_duplex(struct obs *o)
+{
+	peer_start(o, op_duplex, 2000000, 0);
+	obs("here", op_duplex(o, 2000000, 0));
+	obs("there", peer_done(o));
+}
+
+/* Many connections, each served by its own thread, in both processes. */
+static long op_many_callers(struct obs *o, long n, long b)
+{
+	struct obs_name at;
+	long done = 0;
+	int fd[16];
+
+	(void)b;
+	name_unhex(&at, o->text);
+	for (long i = 0; i < n; i++) {
+		fd[i] = sock_of(o->kind, 0);
+		if (connect(fd[i], (struct sockaddr *)&at.sa, at.len))
+			return -1;
+	}
+	for (int round = 0; round < PER_THREAD; round++) {
+		char c = (char)round;
+
+		for (long i = 0; i < n; i++)
+			send(fd[i], &c, 1, 0);
+		for (long i = 0; i < n; i++) {
+			char back = 0;
+
+			done += recv(fd[i], &back, 1, 0) == 1 && back == c;
+		}
+	}
+	for (long i = 0; i < n; i++)
+		close(fd[i]);
+	return done;
+}
+
+static void a_thread_for_each(struct obs *o)
+{
+	struct obs_name at;
+	struct work w[THREAD_COUNT];
+	char hex[300];
+	int lfd = listener(o->kind, 20, &at);
+
+	name_hex(hex, &at);
+	peer_start_text(o, op_many_callers, THREAD_COUNT, hex);
+	for (int i = 0; i < THREAD_COUNT; i++) {
+		w[i] = (struct work){ .fd = accept(lfd, NULL, NULL) };
+		pthread_create(&w[i].t, NULL, echo_byte, &w[i]);
+	}
+	obs("peer", peer_done(o));
+	obs("echoed", join(w));
+}
+
+/* --- one thread takes the descriptor away from another that is blocked in it --- */
+
+struct taker {
+	int fd, err;
+	long rc;
+	_Atomic pid_t tid;
+};
+
+static void *blocked_reader(void *arg)
+{
+	struct taker *t = arg;
+	char buf[10];
+
+	t->tid = gettid();
+	t->rc = recv(t->fd, buf, sizeof(buf), 0);
+	t->err = errno;
+	return NULL;
+}
+
+/* The kernel: close does not wake who is already inside; data that comes still goes to it. */
+static void close_under_a_reader(struct obs *o)
+{
+	struct taker t = { .fd = o->fd };
+	int copy = dup(o->fd);
+	pthread_t th;
+
+	pthread_create(&th, NULL, blocked_reader, &t);
+	while (!t.tid)
+		usleep(500);
+	note("asleep: %d", thread_asleep(getpid(), t.tid, -1));
+	obs("close", close(o->fd));
+	obs("peer sends", peer_text(o, op_puts, 0, "for whom"));
+	pthread_join(th, NULL);
+	errno = t.err;
+	note("the reader got %s", t.rc == 8 ? "the data" : t.rc == -1 && t.err == EBADF ? "EBADF" : "something else");
+	close(copy);
+}
+
+static void *cancelled(void *arg)
+{
+	struct taker *t = arg;
+	char buf[10];
+
+	t->rc = -5;
+	t->rc = recv(t->fd, buf, sizeof(buf), 0);
+	return NULL;
+}
+
+static void cancellation(struct obs *o)
+{
+	struct taker t = { .fd = o->fd };
+	pthread_t th;
+	void *how;
+
+	for (int i = 0; i < 3; i++) {
+		pthread_create(&th, NULL, cancelled, &t);
+		pthread_cancel(th);
+		pthread_join(th, &how);
+		note("cancelled: %d, recv returned: %d", how == PTHREAD_CANCELED, t.rc != -5);
+	}
+	peer_text(o, op_puts, 0, "still works");
+	obs_recv(o->fd, 100, 0);
+	obs_send(o->fd, "both ways", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+static void *thousand_sockets(void *arg)
+{
+	struct work *w = arg;
+	char c;
+
+	for (int i = 0; i < 250; i++) {
+		int sv[2];
+
+		if (socketpair(AF_UNIX, i % 3 == 0 ? SOCK_SEQPACKET : SOCK_STREAM, 0, sv)) {
+			w->bad++;
+			continue;
+		}
+		w->count += send(sv[0], "x", 1, 0) == 1 && recv(sv[1], &c, 1, 0) == 1;
+		close(sv[0]);
+		w->bad += recv(sv[1], &c, 1, 0) != 0;
+		close(sv[1]);
+	}
+	return NULL;
+}
+
+/* Descriptors are made and closed by all threads at once: numbers are reused at a high rate. */
+static void numbers_reused(struct obs *o)
+{
+	struct work w[THREAD_COUNT];
+
+	(void)o;
+	start(w, thousand_sockets, -1);
+	obs("pairs", join(w));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "many senders", many_senders, STREAM | LOCALDG | SEQ, THREADS },
+		{ "many receivers", many_receivers, STREAM, 0 },
+		{ "many receivers of datagrams", many_datagram_receivers, DGRAM | SEQ, 0 },
+		{ "full duplex", full_duplex, STREAM, THREADS },
+		{ "a thread for each caller", a_thread_for_each, TCP4 | TCP6 | UNIXP, 0 },
+		{ "close under a reader", close_under_a_reader, STREAM, 0 },
+		{ "cancellation", cancellation, STREAM | UDP4, 0 },
+		{ "numbers reused", numbers_reused, SOLO, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}
