@@ -98,9 +98,8 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
 		more_room(so, fd);
 	warm_up(so, fd);
-	if (gn_switch_tx(so, fd) && !has_unusual(io))
-		return GN_OTHER_LANE;
-	return gn_kernel_send(so, fd, io);
+	gn_settle(so, fd);
+	return gn_tx_shared(so) && !has_unusual(io) ? GN_OTHER_LANE : gn_kernel_send(so, fd, io);
 }
 
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
@@ -109,6 +108,8 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		go_back(so, fd, io);
 		return GN_OTHER_LANE;
 	}
+	if (unlikely(!so->settled))
+		gn_settle(so, fd);
 	return so->ep->type == SOCK_STREAM ? gn_stream_send(so, fd, io) : gn_record_send(so, fd, io);
 }
 
@@ -130,7 +131,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	if (io->flags & (MSG_OOB | MSG_ERRQUEUE))
 		return gn_kernel_recv(so, fd, io);
 	warm_up(so, fd);
-	if (gn_consent_rx(so, fd))
+	gn_settle(so, fd);
+	if (gn_rx_shared(so))
 		return GN_OTHER_LANE;
 	if (unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed)) && !gn_io_nonblock(so, io->flags)) {
 		struct gn_io now = *io;
@@ -148,6 +150,8 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
 		return (io->flags & MSG_OOB) ? -EINVAL : -EAGAIN;
+	if (unlikely(!so->settled))
+		gn_settle(so, fd);
 	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
 	if (rc >= 0) {
 		io->name_len = 0;

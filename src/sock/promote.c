@@ -206,6 +206,18 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	return gn_tx_shared(so);
 }
 
+/* Both directions, whichever the program uses: bells of one go by the kernel lane of the other, which must carry no data then. */
+void gn_settle(struct gn_sock *so, int fd)
+{
+	if (atomic_load_explicit(&so->meets, memory_order_acquire) != GN_SEG_MAPPED)
+		return;
+	if (!gn_rx_shared(so))
+		gn_consent_rx(so, fd);
+	if (!gn_tx_shared(so))
+		gn_switch_tx(so, fd);
+	so->settled = gn_rx_shared(so) && gn_tx_shared(so);
+}
+
 void gn_tx_back(struct gn_sock *so, int fd)
 {
 	if (!gn_tx_shared(so))

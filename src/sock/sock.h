@@ -57,6 +57,7 @@ struct gn_sock {
 	struct gn_expect expect;
 	uint32_t meet_tries;
 	bool place_known;
+	bool settled;                    /* both directions switched: nothing left to try */
 	struct gn_meeting meeting;
 	uint32_t heat;                   /* operations in the kernel lane */
 	uint32_t heat_next;              /* when to try the next step of promotion */
@@ -184,6 +185,7 @@ void gn_stats_print(void);
 void gn_promote_step(struct gn_sock *so, int fd);       /* one step towards a shared segment; never waits */
 bool gn_switch_tx(struct gn_sock *so, int fd);          /* to the ring, if the peer consents: true when on it */
 bool gn_consent_rx(struct gn_sock *so, int fd);         /* lets the peer switch: true when it may have */
+void gn_settle(struct gn_sock *so, int fd);             /* what can be switched is; costs nothing once done */
 void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
 void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
