@@ -125,7 +125,10 @@ static int arrive(struct gn_meeting *m, const struct gn_name *at, const struct g
 	rc = gn_sys_connect(fd, &at->sun, at->len);
 	if (rc == 0) {
 		rc = visit(fd, who, ring_size, records, s);
-		gn_sys_close(fd);
+		if (rc == 1 && m->stay)
+			keep(m, fd, GN_MEET_VISITED);
+		else
+			gn_sys_close(fd);
 		return rc;
 	}
 	if (rc == -ECONNREFUSED) {
@@ -149,11 +152,11 @@ static int receive(struct gn_meeting *m, struct gn_segment *s)
 
 	if (fd == -EAGAIN)
 		return 0;
-	gn_meeting_end(m);
-	if (fd < 0)
-		return fd;
-	rc = gn_segment_open(s, fd);
-	gn_sys_close(fd);
+	rc = fd < 0 ? fd : gn_segment_open(s, fd);
+	if (fd >= 0)
+		gn_sys_close(fd);
+	if (rc < 0 || !m->stay)
+		gn_meeting_end(m);
 	return rc < 0 ? rc : 1;
 }
 

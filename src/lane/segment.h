@@ -43,6 +43,7 @@ enum gn_meeting_state { GN_MEET_NONE, GN_MEET_OFFERED, GN_MEET_VISITED };
 struct gn_meeting {
 	int fd; /* -1, the listening offer, or the visitor */
 	enum gn_meeting_state state;
+	bool stay; /* keep the connection to the other end when they have met: it ends when the other end does */
 };
 
 /* Whom to expect: credentials of the connection's other end, as SO_PEERCRED shows them. */

@@ -343,7 +343,7 @@ GN_TEST(the_owner_is_the_user_who_made_the_socket)
 	ck_assert_int_eq(seteuid(SOMEBODY + 1), 0); /* and everybody may ask */
 	ck_assert_int_eq(owner(AF_INET, "127.0.0.1", port, SOCK_STREAM, &uid), 0);
 	ck_assert_uint_eq(uid, SOMEBODY);
-	seteuid(0);
+	ck_assert_int_eq(seteuid(0), 0);
 }
 
 GN_TEST(an_exact_listener_is_preferred_to_the_wildcard)

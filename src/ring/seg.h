@@ -18,6 +18,7 @@
 
 #define GN_SEG_MAGIC 0x31306f647a656e67ull /* "gnezdo01", little endian */
 #define GN_LINE 64
+#define GN_NONCE_BYTES 16
 
 /* Values of gn_dir.lane: where the bytes of a direction go. Only ever moves forward. [LANE-2] */
 #define GN_LANE_KERNEL 0u
@@ -28,6 +29,11 @@
 #define GN_CONSENT_NONE 0u
 #define GN_CONSENT_GIVEN 1u
 #define GN_CONSENT_REFUSED 2u
+
+/* Values of gn_dir.deaf: the consumer reads no more, because it ... */
+#define GN_DEAF_SHUT 1u
+#define GN_DEAF_CLOSED 2u
+#define GN_DEAF_RESET 3u /* closed with SO_LINGER 0 */
 
 /* One direction. Each of the two busy indexes has a line of its own; the third line changes seldom, so both sides keep it
  * in their caches while the connection is hot. */
@@ -42,7 +48,7 @@ struct gn_dir {
 	_Atomic uint32_t consent;                   /* [C] GN_CONSENT_* */
 	_Atomic uint64_t switch_pos;                /* [P] stream position of the ring's first byte; set before lane */
 	_Atomic uint32_t fin;                       /* [P] nothing follows head: half-closed */
-	_Atomic uint32_t deaf;                      /* [C] reads no more: writing is EPIPE */
+	_Atomic uint32_t deaf;                      /* [C] GN_DEAF_*: reads no more */
 	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
 	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */
 	_Atomic uint64_t bells;                     /* [P] bytes in the kernel lane of this direction that are bells */
@@ -52,6 +58,7 @@ struct gn_seg {
 	uint64_t magic;     /* [I] */
 	uint32_t ring_size; /* [I] bytes of each ring, a power of two */
 	uint32_t records;   /* [I] 1: the rings hold records, not a stream */
+	uint8_t nonce[GN_NONCE_BYTES]; /* [I] random: a datagram that holds it, and comes from the other end, is a bell */
 	struct gn_dir dir[2]; /* [0] from the side that made the segment, [1] towards it */
 };
 

@@ -293,7 +293,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	rc = (int)gn_neg(gn_real.connect(fd, addr, len));
 	if (ep->type == SOCK_DGRAM)
 		gn_dgram_connected(so, fd, rc);
-	else if ((rc == 0 || rc == -EINPROGRESS) && addr->sa_family != AF_UNSPEC) {
+	else if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
 		atomic_store(&ep->state, GN_ESTAB);
 		if (is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */
 			gn_addr_from_sockaddr(&ep->peer, addr, len);
@@ -494,7 +494,7 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 	if (how != SHUT_WR) {
 		atomic_store(&ep->rx.shut, 1);
 		if (!gn_flag(ep, GN_EP_EMULATED) || how == SHUT_RDWR)
-			atomic_store(&so->rx.dir->deaf, 1);
+			atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 	}
 	return how == SHUT_RDWR ? (int)gn_neg(gn_real.shutdown(fd, how)) : 0;
 }

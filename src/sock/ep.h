@@ -85,15 +85,16 @@ struct gn_ep {
 	_Atomic uint64_t bells_eaten;   /* bell bytes taken out of the kernel lane */
 	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
 	int32_t fd; /* a descriptor of it, in the process that opened it */
-	uint32_t spare;
+	_Atomic uint32_t so_error; /* an errno that waits to be reported */
 };
 static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 
 #define GN_EP_NONBLOCK 1u  /* O_NONBLOCK, shared by all descriptors of it */
 #define GN_EP_PINNED 2u    /* stays in, or returns to, the kernel lane */
 #define GN_EP_EMULATED 4u  /* an internet endpoint carried by an AF_UNIX socket (private face) */
-#define GN_EP_RESET 8u     /* ECONNRESET was due and is not yet reported */
-#define GN_EP_BROKEN 16u   /* the first write after the peer's close was swallowed, as TCP does */
+#define GN_EP_JUDGED 8u    /* the peer has gone, and whether that was a reset is known (gone.c) */
+#define GN_EP_DEAD 16u     /* closed in both ways: by a reset, or by writing to who has left */
+#define GN_EP_LINGER0 64u   /* close is to reset the connection */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 
 struct gn_pool {

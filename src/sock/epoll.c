@@ -290,7 +290,7 @@ void gn_epset_free(struct gn_epset *set)
 
 	gn_lock(&lists);
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
-		while (heads[i]->next != heads[i]) {
+		while (heads[i]->next != heads[i]) { /* NOLINT(clang-analyzer-unix.Malloc): watch_free() unlinks */
 			struct gn_watch *w = heads[i]->next;
 
 			sock_unlink(w);
@@ -535,7 +535,7 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
 		return;
 	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && gn_flag(w->so->ep, GN_EP_EMULATED) && !atomic_load(&w->so->ep->tx.shut)) {
+		if (w->data.u64 == ev->data.u64 && !(ev->events & EPOLLERR) && gn_hup_is_unix(w->so)) {
 			ev->events &= ~(uint32_t)EPOLLHUP;
 			return;
 		}

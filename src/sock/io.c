@@ -29,43 +29,6 @@ void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct g
 	}
 }
 
-ssize_t gn_broken_pipe(int flags)
-{
-	if (!(flags & MSG_NOSIGNAL))
-		gn_sys_tgkill(gn_sys_getpid(), (pid_t)gn_tid(), SIGPIPE);
-	return -EPIPE;
-}
-
-/* The peer has closed. TCP takes the first write, learns from its reset, and fails the next ones; AF_UNIX knows at once. */
-ssize_t gn_send_to_gone(struct gn_sock *so, struct gn_io *io, size_t done)
-{
-	struct gn_ep *ep = so->ep;
-
-	if (atomic_fetch_and(&ep->flags, ~GN_EP_RESET) & GN_EP_RESET) {
-		atomic_fetch_or(&ep->flags, GN_EP_BROKEN);
-		return -ECONNRESET;
-	}
-	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) &&
-	    !(atomic_fetch_or(&ep->flags, GN_EP_BROKEN) & GN_EP_BROKEN))
-		return (ssize_t)io->total;
-	if (done)
-		return (ssize_t)done;
-	return gn_broken_pipe(io->flags);
-}
-
-/* End of file on the ring: a peer that left with our bytes unread has reset the connection. */
-ssize_t gn_recv_end(struct gn_sock *so)
-{
-	struct gn_ep *ep = so->ep;
-	bool left = atomic_load(&so->peer_gone) || (so->tx.dir && atomic_load(&so->tx.dir->deaf));
-	bool reset = atomic_fetch_and(&ep->flags, ~GN_EP_RESET) & GN_EP_RESET;
-
-	if (left && gn_tx_shared(so) && atomic_load(&so->tx.dir->tail) != ep->tx.ring.own &&
-	    !(atomic_fetch_or(&ep->flags, GN_EP_BROKEN) & GN_EP_BROKEN))
-		reset = true;
-	return reset ? -ECONNRESET : 0;
-}
-
 /* TCP's buffers let a sender run further ahead than AF_UNIX's first 208 KiB; asked for when a connection proves to need it. */
 static void more_room(struct gn_sock *so, int fd)
 {

@@ -37,10 +37,12 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit);
 
+/* gone.c */
+ssize_t gn_broken_pipe(const struct gn_sock *so, int flags); /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL or a packet socket */
+ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t done);
+ssize_t gn_recv_end(struct gn_sock *so, int fd);             /* 0, or -ECONNRESET once when it is due */
+
 /* io.c */
-ssize_t gn_broken_pipe(int flags);                         /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL */
-ssize_t gn_send_to_gone(struct gn_sock *so, struct gn_io *io, size_t done);
-ssize_t gn_recv_end(struct gn_sock *so);                   /* 0, or -ECONNRESET once when it is due */
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put);
 
 /* dgram.c */

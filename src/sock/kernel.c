@@ -47,7 +47,12 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc = send_plain(fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
 
-	return rc == -EPIPE ? gn_send_to_gone(so, io, 0) : rc;
+	if (rc == -ECONNRESET)
+		atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
+	if (rc != -EPIPE)
+		return rc;
+	gn_kernel_gone(so, fd);
+	return gn_send_to_gone(so, fd, io, 0);
 }
 
 ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
@@ -96,7 +101,7 @@ static ssize_t recv_discard(int fd, struct gn_io *io, int flags)
 	return gn_neg(gn_real.recv(fd, waste, len, flags & ~MSG_TRUNC));
 }
 
-static ssize_t recv_emulated(int fd, struct gn_io *io)
+static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
 
@@ -104,9 +109,23 @@ static ssize_t recv_emulated(int fd, struct gn_io *io)
 		return recv_discard(fd, io, io->flags);
 	io->name = NULL;
 	io->control = NULL;
+	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
 	rc = recv_plain(fd, io, io->flags);
 	io->name_len = 0;
 	io->control_len = 0;
+	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC))) {
+		io->out_flags = 0;
+		gn_reset_seen(so);
+		return rc > 1 ? rc - 1 : gn_recv_end(so, fd);
+	}
+	if (rc == -ECONNRESET)
+		atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
+	if (rc == 0 && io->total && !atomic_load(&so->ep->rx.shut)) {
+		so->eof = true;
+		if (gn_sys_send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == -EPIPE) /* not a mere half-close */
+			atomic_store(&so->peer_gone, 1);
+		return gn_recv_end(so, fd);
+	}
 	return rc;
 }
 
@@ -117,7 +136,7 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (!enter(half))
 		return GN_OTHER_LANE;
-	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(fd, io) : recv_plain(fd, io, io->flags);
+	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_plain(fd, io, io->flags);
 	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);
 	return rc;
 }

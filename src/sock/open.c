@@ -80,23 +80,28 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 }
 
 /* Tells the peer in shared memory too, so that one that spins need not wait for the kernel's word. */
-static void say_goodbye(struct gn_sock *so)
+static void say_goodbye(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
+	bool reset = gn_flag(ep, GN_EP_LINGER0);
 
-	if (!so->tx.dir || atomic_load(&ep->holders) != 1)
+	if (atomic_load(&ep->state) != GN_ESTAB || atomic_load(&ep->holders) != 1)
 		return;
-	atomic_store(&so->rx.dir->deaf, 1);
+	if (reset)
+		gn_leave_mark(so, fd);
+	if (!so->tx.dir)
+		return;
+	atomic_store(&so->rx.dir->deaf, reset ? GN_DEAF_RESET : GN_DEAF_CLOSED);
 	if (gn_tx_shared(so))
 		atomic_store(&so->tx.dir->fin, 1);
 }
 
-void gn_last_close(struct gn_sock *so)
+void gn_last_close(struct gn_sock *so, int fd)
 {
 	if (so->kind == GN_KIND_EPOLL)
 		return;
 	gn_watches_drop(so);
-	say_goodbye(so);
+	say_goodbye(so, fd);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
 	gn_unhide_close(&so->meeting.fd);

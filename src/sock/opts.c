@@ -70,6 +70,17 @@ static void timeout_note(struct gn_ep *ep, int name, const void *value, socklen_
 	atomic_store(name == SO_RCVTIMEO ? &ep->rcvtimeo_ns : &ep->sndtimeo_ns, ns);
 }
 
+static void linger_note(struct gn_ep *ep, const void *value)
+{
+	struct linger l;
+
+	memcpy(&l, value, sizeof l);
+	if (l.l_onoff && l.l_linger == 0)
+		atomic_fetch_or(&ep->flags, GN_EP_LINGER0);
+	else
+		atomic_fetch_and(&ep->flags, ~GN_EP_LINGER0);
+}
+
 static bool is_replayed(const struct gn_option *o)
 {
 	return o->level == SOL_SOCKET &&
@@ -138,7 +149,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so)
 static int oracle(const struct gn_ep *ep, int level, int name, const void *set, socklen_t set_len, void *get, socklen_t *get_len)
 {
 	int fd = gn_sys_socket(ep->domain, ep->type | SOCK_CLOEXEC, ep->protocol);
-	int rc = fd;
+	int rc;
 
 	if (fd < 0)
 		return fd;
@@ -207,6 +218,8 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 		rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
 		if (rc == 0 && is_timeout(name))
 			timeout_note(so->ep, name, value, len);
+		if (rc == 0 && name == SO_LINGER)
+			linger_note(so->ep, value);
 		return rc;
 	}
 	rc = set_common(so, level, name, value, len);
@@ -290,8 +303,6 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return number_out(IPPROTO_TCP, value, len);
 	if (level == SOL_SOCKET && name == SO_PEERCRED)
 		return value_out(&nobody, sizeof nobody, value, len);
-	if (level == SOL_SOCKET && name == SO_ERROR)
-		atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING);
 	if (is_carriers_own(level, name))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
 	if (level == IPPROTO_TCP && name == TCP_INFO)
@@ -304,6 +315,14 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
 {
+	if (level == SOL_SOCKET && name == SO_ERROR && value && len && so->ep->type != SOCK_DGRAM) {
+		uint32_t error;
+
+		gn_judge(so, fd);
+		error = atomic_exchange(&so->ep->so_error, 0);
+		if (error)
+			return number_out((int)error, value, len);
+	}
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
 	if (!value || !len)

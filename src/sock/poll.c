@@ -86,16 +86,22 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	}
 }
 
-static short plain_result(const struct pollset *s, nfds_t i)
+static short plain_result(struct pollset *s, nfds_t i)
 {
-	const struct gn_sock *so = s->entry[i].so;
+	struct gn_sock *so = s->entry[i].so;
 	short r = s->kernel[i].revents;
 
 	if (s->twin[i] >= 0)
 		r |= s->kernel[s->twin[i]].revents;
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
-	if ((r & POLLHUP) && so && gn_flag(so->ep, GN_EP_EMULATED) && !atomic_load(&so->ep->tx.shut) && (r & ~POLLHUP))
+	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_flag(so->ep, GN_EP_EMULATED)) {
+		atomic_store(&so->peer_gone, 1);
+		gn_judge(so, s->user[i].fd);
+	}
+	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
 		r &= (short)~POLLHUP;
+	if (so && atomic_load(&so->ep->so_error))
+		r |= POLLERR;
 	return r;
 }
 

@@ -60,21 +60,23 @@ static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
 static short hang_up(struct gn_sock *so, short in)
 {
 	bool mine = atomic_load_explicit(&so->ep->tx.shut, memory_order_relaxed);
-	bool deaf = gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed);
-	bool closed = atomic_load_explicit(&so->peer_gone, memory_order_relaxed) || deaf;
 
 	if (!(in & POLLRDHUP))
 		return 0;
 	if (gn_flag(so->ep, GN_EP_EMULATED))
-		return mine ? POLLHUP : 0;
-	return mine || closed ? POLLHUP : 0;
+		return mine || gn_flag(so->ep, GN_EP_DEAD) ? POLLHUP : 0;
+	return mine || gn_peer_closed(so) ? POLLHUP : 0;
 }
 
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 {
 	short in = ready_in(so, fd, ask_kernel);
 	short out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
-	short reset = gn_flag(so->ep, GN_EP_RESET) ? POLLERR : 0;
+	short reset;
+
+	if (unlikely(in & POLLRDHUP))
+		gn_judge(so, fd);
+	reset = atomic_load_explicit(&so->ep->so_error, memory_order_relaxed) ? POLLERR : 0;
 
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		in &= (short)~POLLHUP;

@@ -51,9 +51,9 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		n = put_record(so, fd, io);
 		gn_unlock(&so->ep->tx.lock);
 		if (n == END)
-			return gn_send_to_gone(so, io, 0);
+			return gn_send_to_gone(so, fd, io, 0);
 		if (n == -EPIPE)
-			return gn_broken_pipe(io->flags);
+			return gn_broken_pipe(so, io->flags);
 		if (n != -EAGAIN)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
@@ -156,7 +156,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (owes)
 			gn_bell_space(so, fd);
 		if (n == END)
-			return gn_recv_end(so);
+			return gn_recv_end(so, fd);
 		if (n != -EAGAIN)
 			return n;
 		if (atomic_load(&so->ep->rx.shut))

@@ -70,6 +70,7 @@ struct gn_sock {
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* a write found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
+	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
@@ -132,7 +133,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind);
 int gn_table_set(int fd, struct gn_sock *so);         /* takes the caller's reference */
 void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
 void gn_table_clear(int fd);                          /* before the kernel's close */
-void gn_last_close(struct gn_sock *so);               /* open.c: no descriptor of this process leads to it any more */
+void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no descriptor of this process leads to it any more */
 void gn_hide(int fd);
 void gn_unhide_close(int *fd);
 bool gn_is_hidden(int fd);
@@ -191,6 +192,13 @@ void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from th
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
 void gn_why(struct gn_ep *ep, enum gn_reason why);
 
+/* gone.c */
+bool gn_peer_closed(const struct gn_sock *so);
+void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
+void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
+void gn_kernel_gone(struct gn_sock *so, int fd);
+void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
+
 /* wait.c */
 void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
@@ -227,6 +235,12 @@ static inline bool gn_on_ring(const struct gn_sock *so)
 static inline bool gn_flag(const struct gn_ep *ep, uint32_t flag)
 {
 	return atomic_load_explicit(&ep->flags, memory_order_relaxed) & flag;
+}
+
+/* A POLLHUP of the carrying AF_UNIX socket that TCP would not show: the peer has closed and this side has not. */
+static inline bool gn_hup_is_unix(const struct gn_sock *so)
+{
+	return gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_DEAD) && !atomic_load(&so->ep->tx.shut);
 }
 
 static inline bool gn_is_stream_like(const struct gn_ep *ep)

@@ -66,10 +66,8 @@ void gn_stats_reset(void)
 
 static void name_read(char *name, size_t size)
 {
-	ssize_t n = gn_sys_read_file("/proc/self/comm", name, size);
-
-	if (n <= 0)
-		n = snprintf(name, size, "?");
+	if (gn_sys_read_file("/proc/self/comm", name, size) <= 0)
+		snprintf(name, size, "?");
 	name[strcspn(name, "\n")] = 0;
 }
 

@@ -91,11 +91,11 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (done == io->total)
 			return (ssize_t)done;
 		if (n == END)
-			return gn_send_to_gone(so, io, done);
+			return gn_send_to_gone(so, fd, io, done);
 		if (n < 0 && done)
 			return (ssize_t)done;
 		if (n == -EPIPE)
-			return gn_broken_pipe(io->flags);
+			return gn_broken_pipe(so, io->flags);
 		if (n < 0)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
@@ -115,7 +115,7 @@ static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
 {
 	struct gn_ring *r = &so->ep->rx.ring;
 	uint32_t gone, fin, lane;
-	int64_t n = r->seen - r->own;
+	int64_t n = (uint32_t)(r->seen - r->own);
 
 	if (n && (size_t)n >= want)
 		return n;
@@ -123,6 +123,8 @@ static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&so->rx.dir->fin, memory_order_acquire);
 	lane = atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire);
+	if (unlikely(fin) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) == GN_DEAF_RESET)
+		return END; /* a reset overtakes what was sent before it */
 	n = gn_ring_readable(r, &so->rx);
 	if (n)
 		return n < 0 ? -ECONNRESET : n;
@@ -175,7 +177,7 @@ static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct g
 	if (n == 0 || n == -ECONNRESET) {
 		atomic_store(&so->peer_gone, 1);
 		if (n)
-			atomic_fetch_or(&so->ep->flags, GN_EP_RESET);
+			gn_reset_seen(so);
 		return END;
 	}
 	return n == -EAGAIN ? 0 : n;
@@ -215,7 +217,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (done && (!all || done == io->total))
 			return (ssize_t)done;
 		if (n == END)
-			return done ? (ssize_t)done : gn_recv_end(so);
+			return done ? (ssize_t)done : gn_recv_end(so, fd);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))

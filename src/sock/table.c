@@ -65,7 +65,7 @@ static void used(int fd)
 		gn_world.used_fds = (uint32_t)fd + 1;
 }
 
-static void entry_drop(struct gn_sock *so)
+static void entry_drop(struct gn_sock *so, int fd)
 {
 	bool last;
 
@@ -74,7 +74,7 @@ static void entry_drop(struct gn_sock *so)
 	gn_unlock(&gn_world.big);
 	if (!last)
 		return;
-	gn_last_close(so);
+	gn_last_close(so, fd);
 	gn_put(so);
 }
 
@@ -88,7 +88,7 @@ int gn_table_set(int fd, struct gn_sock *so)
 	used(fd);
 	old = atomic_exchange(&gn_world.table[fd], so);
 	if ((uintptr_t)old > 1)
-		entry_drop(old); /* the descriptor was closed behind our back */
+		entry_drop(old, -1); /* the descriptor was closed behind our back */
 	return 0;
 }
 
@@ -104,7 +104,7 @@ void gn_table_share(int fd, struct gn_sock *so)
 	gn_unlock(&gn_world.big);
 	old = atomic_exchange(&gn_world.table[fd], so);
 	if ((uintptr_t)old > 1)
-		entry_drop(old);
+		entry_drop(old, -1);
 }
 
 void gn_table_clear(int fd)
@@ -116,7 +116,7 @@ void gn_table_clear(int fd)
 		return;
 	so = atomic_exchange(&gn_world.table[fd], NULL);
 	if ((uintptr_t)so > 1)
-		entry_drop(so);
+		entry_drop(so, fd);
 }
 
 struct gn_sock *gn_get_any(int fd)

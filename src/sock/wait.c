@@ -39,7 +39,7 @@ void gn_cpu_publish(struct gn_sock *so)
 static void peer_may_be_gone(struct gn_sock *so, ssize_t rc)
 {
 	if (rc == -ECONNRESET)
-		atomic_fetch_or(&so->ep->flags, GN_EP_RESET);
+		gn_reset_seen(so);
 	if (rc == 0 || rc == -ECONNRESET || rc == -EPIPE)
 		atomic_store(&so->peer_gone, 1);
 }

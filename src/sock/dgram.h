@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Datagram endpoints: pairs of addresses that talk a lot, each with two rings of records.
+ *
+ * The kernel lane is the program's own socket and stays open to everybody. An endpoint keeps a small table of the peers it talks to; a
+ * pair that is hot meets its other half (lane/segment.h) and from then on each direction may move to the ring.
+ *
+ * Invariants:
+ *   [DGRAM-1] what one peer sent is read in the order it was sent, as far as the kernel's socket would keep it: who goes to the ring
+ *             marks the place in the kernel's queue by a bell, who reads opens the ring at that mark or when the queue was empty after the
+ *             switch; who goes back is read from the ring first.
+ *   [DGRAM-2] a bell is a datagram that holds the segment's nonce and comes from the pair's peer. It never reaches the program.
+ *   [DGRAM-3] the meeting's connection stays open for as long as the pair lives (lifeline): its end says that nobody can read the
+ *             ring any more, and what was not read goes by the kernel then.
+ *
+ * Threads/owner: the endpoint's tx lock guards what is written, its rx lock what is read and the taking out of bells, the table lock
+ * (private to the process) the table; order: table, gn_world.big, rx, tx. What forked relatives share lies in struct gn_dgram_shared.
+ */
+#ifndef GN_SOCK_DGRAM_H
+#define GN_SOCK_DGRAM_H
+
+#include "sock/io.h"
+
+#define GN_PAIRS 16u
+#define GN_NONCES 32u /* of pairs that ended: their bells may be under way */
+
+struct gn_pair_shared {
+	alignas(GN_LINE) struct gn_ring tx;
+	_Atomic uint32_t tx_lane; /* GN_LANE_* */
+	uint32_t tail_before;     /* the reader's index at the last write */
+	uint64_t stalled_ticks;   /* since when it has not moved; 0: it does */
+
+	alignas(GN_LINE) struct gn_ring rx;
+	_Atomic uint32_t rx_open; /* what came by the kernel before the ring has been read [DGRAM-1] */
+	_Atomic uint32_t gone;    /* the lifeline has ended */
+};
+
+struct gn_dgram_shared {
+	_Atomic uint32_t rx_mask;   /* pairs whose ring may hold records or get some */
+	_Atomic uint32_t connected; /* 1 + index of the pair that the socket is connected to */
+	_Atomic int32_t error;      /* -errno that the kernel told when nobody had asked; the next call reports it */
+	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
+	_Atomic uint32_t last;      /* the pair that was read last */
+	uint32_t records;           /* read since the kernel's queue was looked at */
+	uint64_t looked_ticks;
+	struct gn_pair_shared pair[GN_PAIRS];
+};
+
+enum gn_pair_state { GN_PAIR_FREE, GN_PAIR_WARM, GN_PAIR_MAPPED, GN_PAIR_GIVEN_UP };
+
+struct gn_pair {
+	struct gn_addr peer; /* AF_UNIX: family 0, whoever the socket is connected to */
+	_Atomic uint32_t state;
+	uint32_t heat, heat_next, tries;
+	bool placed;         /* at, expect are known */
+	struct gn_name at;
+	struct gn_expect expect;
+	struct gn_meeting meeting; /* once mapped, fd is the lifeline */
+	struct gn_segment segment;
+	struct gn_ring_map tx, rx;
+	struct gn_pair_shared *sh;
+	uint8_t nonce[GN_NONCE_BYTES];
+	struct sockaddr_storage to; /* the peer as the program writes it */
+	socklen_t to_len;
+};
+
+struct gn_dgram {
+	struct gn_dgram_shared *shared;
+	_Atomic uint32_t lock; /* of the table */
+	uint32_t buried;
+	uint8_t nonces[GN_NONCES][GN_NONCE_BYTES];
+	struct gn_pair pair[GN_PAIRS];
+};
+
+static inline bool gn_pair_is_mapped(const struct gn_pair *p)
+{
+	return atomic_load_explicit(&p->state, memory_order_acquire) == GN_PAIR_MAPPED;
+}
+
+/* The peer's word on which lane it writes to. */
+static inline uint32_t gn_pair_rx_lane(const struct gn_pair *p)
+{
+	return atomic_load_explicit(&p->rx.dir->lane, memory_order_acquire);
+}
+
+/* Records wait in the ring. A moment's picture, without the lock. */
+static inline bool gn_pair_has(const struct gn_pair *p)
+{
+	return atomic_load_explicit(&p->rx.dir->head, memory_order_acquire) != p->sh->rx.own;
+}
+
+static inline uint32_t gn_dgram_mask(const struct gn_dgram *d)
+{
+	return atomic_load_explicit(&d->shared->rx_mask, memory_order_acquire);
+}
+
+#define GN_FOR_PAIRS(d, p, mask) \
+	for (uint32_t left_ = (mask); left_ && ((p) = &(d)->pair[__builtin_ctz(left_)], true); left_ &= left_ - 1)
+
+/* dgram_pair.c: the table, and which lane a pair is in */
+struct gn_pair *gn_pair_connected(struct gn_dgram *d);
+struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, const void *name, socklen_t len);
+bool gn_pair_is_named(const struct gn_pair *p, const void *name, socklen_t len);
+void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len); /* a datagram went to, or came from, there */
+bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p);
+void gn_pair_tx_back(struct gn_sock *so, struct gn_pair *p);       /* tx lock held */
+void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p);       /* rx lock held: nothing more comes by the ring */
+bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p); /* looks at the lifeline; no lock held */
+
+/* dgram_ring.c: records and bells */
+int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p);                      /* 0 or -errno of the kernel socket */
+ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io); /* tx lock held */
+ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_pair **room_for); /* rx lock held */
+int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first in the queue */
+bool gn_dgram_is_quiet(const struct gn_sock *so);                                     /* nothing but bells and errors come by the kernel */
+
+/* dgram_wait.c */
+int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t round);
+int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program is told when its peer has gone.
+ *
+ * The kernel shows end of file; whether that was a reset is found here, once (GN_EP_JUDGED): the peer left bytes of ours unread, or asked for
+ * a reset (SO_LINGER 0). The error then waits in ep->so_error until a call reports it, as sk_err does: recv, send, SO_ERROR. TCP takes the
+ * first write after the peer's close and learns from the answer (EPIPE from the next on); AF_UNIX knows at once.
+ */
+#include <string.h>
+
+#include "sock/io.h"
+
+
+static bool ring_was_reset(const struct gn_sock *so)
+{
+	const struct gn_dir *d = so->tx.dir;
+
+	if (!d)
+		return false;
+	if (atomic_load(&d->deaf) == GN_DEAF_RESET)
+		return true;
+	return gn_tx_shared(so) && atomic_load(&d->tail) != so->ep->tx.ring.own;
+}
+
+/* Is the mark the next thing to read? */
+static bool mark_is_next(const struct gn_sock *so, int fd)
+{
+	char two[2];
+	struct iovec iov = {two, sizeof two};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+	       (msg.msg_flags & MSG_CTRUNC);
+}
+
+void gn_reset_seen(struct gn_sock *so)
+{
+	atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
+	atomic_store(&so->ep->so_error, ECONNRESET);
+}
+
+bool gn_peer_closed(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->peer_gone, memory_order_acquire) ||
+	       (gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
+}
+
+void gn_judge(struct gn_sock *so, int fd)
+{
+	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
+		return;
+	if (ring_was_reset(so) || mark_is_next(so, fd))
+		gn_reset_seen(so);
+}
+
+ssize_t gn_broken_pipe(const struct gn_sock *so, int flags)
+{
+	if (!(flags & MSG_NOSIGNAL) && so->ep->type == SOCK_STREAM)
+		gn_sys_tgkill(gn_sys_getpid(), (pid_t)gn_tid(), SIGPIPE);
+	return -EPIPE;
+}
+
+ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t done)
+{
+	struct gn_ep *ep = so->ep;
+	int error;
+
+	gn_judge(so, fd);
+	if (done && gn_flag(ep, GN_EP_DEAD))
+		return (ssize_t)done;
+	if (!gn_flag(ep, GN_EP_EMULATED)) /* AF_UNIX keeps the error for whoever reads */
+		return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
+	error = (int)atomic_exchange(&ep->so_error, 0);
+	if (error == ECONNRESET)
+		return -ECONNRESET;
+	if ( !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
+		atomic_store(&ep->so_error, EPIPE);
+		return (ssize_t)io->total;
+	}
+	return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
+}
+
+ssize_t gn_recv_end(struct gn_sock *so, int fd)
+{
+	uint32_t reset = ECONNRESET;
+
+	gn_judge(so, fd);
+	return atomic_compare_exchange_strong(&so->ep->so_error, &reset, 0) ? -ECONNRESET : 0;
+}
+
+/* The kernel lane has no reset. Its place takes a byte with a descriptor, which no emulated connection carries otherwise: whoever reads
+ * it without room for descriptors is told MSG_CTRUNC (recvmsg(2)). */
+void gn_leave_mark(struct gn_sock *so, int fd)
+{
+	struct iovec iov = {(void *)(uintptr_t)"", 1};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int any;
+
+	if (!gn_flag(so->ep, GN_EP_EMULATED) || gn_tx_shared(so))
+		return;
+	any = gn_sys_eventfd(0, 0);
+	if (any < 0)
+		return;
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof any);
+	memcpy(CMSG_DATA(c), &any, sizeof any);
+	gn_sys_sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	gn_sys_close(any);
+}
+
+/* The kernel lane of an emulated connection said EPIPE: was a reset before it? */
+void gn_kernel_gone(struct gn_sock *so, int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	atomic_store(&so->peer_gone, 1);
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
+		gn_reset_seen(so);
+}
