@@ -70,8 +70,28 @@ int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct g
  * not matter. */
 void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b);
 
-/* Likewise for the two ends of an internet connection or of a datagram pair; `kind` is 's' (stream) or 'd' (datagram). */
+/* Likewise for the two ends of an internet connection or of a datagram pair; `kind` is 's' (stream) or 'd' (datagram),
+ * or 'p' for the name that two bound sockets which connect to each other have in common. */
 void gn_name_meeting_inet(struct gn_name *to, char kind, const struct gn_addr *a, const struct gn_addr *b);
+
+/* What an AF_UNIX name is, whatever its spelling: the device and inode of the socket's file ('='), a hash of the abstract name ('@'). */
+struct gn_key {
+	char kind;
+	uint64_t word[2];
+};
+
+/* Of an abstract name, as getsockname() or a program spells it. */
+void gn_key_abstract(struct gn_key *to, const struct sockaddr_un *sun, socklen_t len);
+bool gn_key_equal(const struct gn_key *a, const struct gn_key *b);
+
+/* Where the holder of an address (bound, not listening) can be reached by a peer that it may connect to; the names to try as for
+ * gn_name_candidates(). */
+void gn_name_holder(struct gn_name *to, const struct gn_addr *at, bool dual);
+int gn_name_holders(struct gn_name names[3], const struct gn_addr *to);
+void gn_name_holder_unix(struct gn_name *to, const struct gn_key *k);
+
+/* As gn_name_meeting_inet() of kind 'p', in the local domain. */
+void gn_name_peers_unix(struct gn_name *to, const struct gn_key *a, const struct gn_key *b);
 
 /* The inode of the socket that the AF_UNIX socket `fd` is connected to (sock_diag, UDIAG_SHOW_PEER), and its own.
  * -ENOTCONN: no peer; -EAGAIN: nobody has accepted the connection yet, or the other end is closed; -ENOTSOCK;
@@ -86,6 +106,9 @@ int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
 /* May a process of user `holder` answer for `at`, which this process is calling? Root, the caller's own effective user, or the
  * owner of the public face. In a user namespace, not the user that stands for all unmapped ones. */
 bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);
+
+/* Likewise for an AF_UNIX name whose file belongs to `owner` ((uid_t)-1: an abstract name, which nobody owns). */
+bool gn_name_may_answer_unix(uid_t owner, uid_t holder);
 
 /* May a caller of user `uid` say that its address is `from`? The address must be local and no wildcard, the port not 0; ports
  * below the kernel's net.ipv4.ip_unprivileged_port_start are root's. */

@@ -7,6 +7,10 @@
  *   gnezdo/1/c/127.0.0.1:40000-127.0.0.1:8080   a caller: its own address, then the one it called
  *   gnezdo/1/m/1a2b-1a2c                    two AF_UNIX sockets meet: inodes in hexadecimal, the smaller first
  *   gnezdo/1/s/ADDR-ADDR  d/ADDR-ADDR       two ends of an internet stream or datagram pair meet
+ *   gnezdo/1/h/...                          somebody holds that address: bound, not listening (as l/, or KEY)
+ *   gnezdo/1/p/ADDR-ADDR  p/KEY-KEY         two such holders connect to each other; the smaller first
+ *
+ * KEY stands for an AF_UNIX name: =DEV.INODE of the socket's file, @HASH of an abstract name.
  *
  * IPv6 addresses are 32 hexadecimal digits, then %scope in hexadecimal if there is one. The digit is the version of these rules.
  * Printable, so that ss(8) and /proc/net/unix show them as they are.
@@ -28,6 +32,7 @@
 #define TEXT_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1) /* the first byte is the NUL that says "abstract" */
 
 _Static_assert(PREFIX_LEN + 2 + 2 * ADDR_MAX + 1 <= TEXT_MAX, "a pair of the longest addresses fits");
+_Static_assert(PREFIX_LEN + 2 + 2 * (1 + 16 + 1 + 16) + 1 <= TEXT_MAX, "a pair of the longest keys fits");
 
 static char *put_hex(char *p, uint64_t n)
 {
@@ -109,9 +114,9 @@ static void name_pair(struct gn_name *to, char kind, const struct gn_addr *a, co
 	close_name(to, put_addr(p, b));
 }
 
-static void name_wildcard(struct gn_name *to, const struct gn_addr *at, bool dual)
+static void name_wildcard(struct gn_name *to, char kind, const struct gn_addr *at, bool dual)
 {
-	char *p = open_name(to, 'l');
+	char *p = open_name(to, kind);
 
 	if (!dual)
 		*p++ = at->family == AF_INET ? '4' : '6';
@@ -119,23 +124,43 @@ static void name_wildcard(struct gn_name *to, const struct gn_addr *at, bool dua
 	close_name(to, put_port(p, at));
 }
 
-void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual)
+static void name_place(struct gn_name *to, char kind, const struct gn_addr *at, bool dual)
 {
 	if (gn_addr_is_wildcard(at))
-		name_wildcard(to, at, dual && at->family == AF_INET6);
+		name_wildcard(to, kind, at, dual && at->family == AF_INET6);
 	else
-		close_name(to, put_addr(open_name(to, 'l'), at));
+		close_name(to, put_addr(open_name(to, kind), at));
 }
 
-int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to)
+static int name_places(struct gn_name names[3], char kind, const struct gn_addr *to)
 {
 	struct gn_addr exact = *to;
 
 	gn_addr_destination(&exact);
-	gn_name_listener(&names[0], &exact, false);
-	name_wildcard(&names[1], to, false);
-	name_wildcard(&names[2], to, true);
+	name_place(&names[0], kind, &exact, false);
+	name_wildcard(&names[1], kind, to, false);
+	name_wildcard(&names[2], kind, to, true);
 	return 3;
+}
+
+void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual)
+{
+	name_place(to, 'l', at, dual);
+}
+
+int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to)
+{
+	return name_places(names, 'l', to);
+}
+
+void gn_name_holder(struct gn_name *to, const struct gn_addr *at, bool dual)
+{
+	name_place(to, 'h', at, dual);
+}
+
+int gn_name_holders(struct gn_name names[3], const struct gn_addr *to)
+{
+	return name_places(names, 'h', to);
 }
 
 void gn_name_caller(struct gn_name *to, const struct gn_addr *from, const struct gn_addr *dest)
@@ -169,8 +194,58 @@ void gn_name_meeting_inet(struct gn_name *to, char kind, const struct gn_addr *a
 {
 	bool in_order = addr_order(a, b) <= 0;
 
-	GN_ASSERT(kind == 's' || kind == 'd');
+	GN_ASSERT(kind == 's' || kind == 'd' || kind == 'p');
 	name_pair(to, kind, in_order ? a : b, in_order ? b : a);
+}
+
+/* FNV-1a, from a start of its own for each half. */
+static uint64_t hash_bytes(uint64_t h, const char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3ull;
+	return h ^ h >> 29;
+}
+
+void gn_key_abstract(struct gn_key *to, const struct sockaddr_un *sun, socklen_t len)
+{
+	size_t text = (size_t)len - offsetof(struct sockaddr_un, sun_path);
+
+	GN_ASSERT(len >= offsetof(struct sockaddr_un, sun_path) && len <= sizeof(*sun));
+	*to = (struct gn_key){'@', hash_bytes(0xcbf29ce484222325ull, sun->sun_path, text), hash_bytes(0x84222325cbf29ce4ull, sun->sun_path, text)};
+}
+
+static char *put_key(char *p, const struct gn_key *k)
+{
+	*p++ = k->kind;
+	p = put_hex(p, k->word[0]);
+	*p++ = '.';
+	return put_hex(p, k->word[1]);
+}
+
+void gn_name_holder_unix(struct gn_name *to, const struct gn_key *k)
+{
+	close_name(to, put_key(open_name(to, 'h'), k));
+}
+
+bool gn_key_equal(const struct gn_key *a, const struct gn_key *b)
+{
+	return a->kind == b->kind && a->word[0] == b->word[0] && a->word[1] == b->word[1];
+}
+
+static bool key_less(const struct gn_key *a, const struct gn_key *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind;
+	return a->word[0] != b->word[0] ? a->word[0] < b->word[0] : a->word[1] < b->word[1];
+}
+
+void gn_name_peers_unix(struct gn_name *to, const struct gn_key *a, const struct gn_key *b)
+{
+	bool in_order = key_less(a, b);
+	char *p = put_key(open_name(to, 'p'), in_order ? a : b);
+
+	*p++ = '-';
+	close_name(to, put_key(p, in_order ? b : a));
 }
 
 /* Reading back. Each get_ function moves `*p` behind what it read, never past `end`, and says whether it was there. Spellings that

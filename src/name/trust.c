@@ -43,6 +43,13 @@ bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder)
 	return uid_is_somebody(holder);
 }
 
+bool gn_name_may_answer_unix(uid_t owner, uid_t holder)
+{
+	if (holder == 0)
+		return true;
+	return (holder == gn_sys_geteuid() || (owner != (uid_t)-1 && holder == owner)) && uid_is_somebody(holder);
+}
+
 bool gn_name_may_call(const struct gn_addr *from, uid_t uid)
 {
 	long first_free;

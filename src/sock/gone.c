@@ -22,14 +22,14 @@ static bool ring_was_reset(const struct gn_sock *so)
 	return gn_tx_shared(so) && atomic_load(&d->tail) != so->ep->tx.ring.own;
 }
 
-/* Is the mark the next thing to read? */
-static bool mark_is_next(const struct gn_sock *so, int fd)
+/* Does the mark end what is left to read? Behind more than this much data it is found when that is read. */
+static bool mark_is_there(const struct gn_sock *so, int fd)
 {
-	char two[2];
-	struct iovec iov = {two, sizeof two};
+	char data[16384];
+	struct iovec iov = {data, sizeof data};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	return gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+	return gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) > 0 &&
 	       (msg.msg_flags & MSG_CTRUNC);
 }
 
@@ -49,7 +49,7 @@ void gn_judge(struct gn_sock *so, int fd)
 {
 	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
 		return;
-	if (ring_was_reset(so) || mark_is_next(so, fd))
+	if (ring_was_reset(so) || mark_is_there(so, fd))
 		gn_reset_seen(so);
 }
 
@@ -68,12 +68,12 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 	gn_judge(so, fd);
 	if (done && gn_flag(ep, GN_EP_DEAD))
 		return (ssize_t)done;
-	if (!gn_flag(ep, GN_EP_EMULATED)) /* AF_UNIX keeps the error for whoever reads */
+	if (!gn_flag(ep, GN_EP_EMULATED) && ep->type == SOCK_STREAM) /* AF_UNIX keeps the error for whoever reads */
 		return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
 	error = (int)atomic_exchange(&ep->so_error, 0);
 	if (error == ECONNRESET)
 		return -ECONNRESET;
-	if ( !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
+	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
 		atomic_store(&ep->so_error, EPIPE);
 		return (ssize_t)io->total;
 	}
@@ -123,4 +123,15 @@ void gn_kernel_gone(struct gn_sock *so, int fd)
 	atomic_store(&so->peer_gone, 1);
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
 		gn_reset_seen(so);
+}
+
+/* A blocking send came back with less than all, while the peer's buffer was full: a signal, or the peer has closed and left it unread. */
+void gn_send_cut_short(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {fd, 0, 0};
+
+	if (gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP)) {
+		atomic_store(&so->peer_gone, 1);
+		gn_reset_seen(so);
+	}
 }

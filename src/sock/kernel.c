@@ -49,6 +49,8 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (rc == -ECONNRESET)
 		atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
+	if (rc > 0 && (size_t)rc < io->total && !gn_io_nonblock(so, io->flags))
+		gn_send_cut_short(so, fd);
 	if (rc != -EPIPE)
 		return rc;
 	gn_kernel_gone(so, fd);

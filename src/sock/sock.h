@@ -197,6 +197,7 @@ bool gn_peer_closed(const struct gn_sock *so);
 void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
 void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
 void gn_kernel_gone(struct gn_sock *so, int fd);
+void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
 
 /* wait.c */

@@ -123,8 +123,6 @@ static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&so->rx.dir->fin, memory_order_acquire);
 	lane = atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire);
-	if (unlikely(fin) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) == GN_DEAF_RESET)
-		return END; /* a reset overtakes what was sent before it */
 	n = gn_ring_readable(r, &so->rx);
 	if (n)
 		return n < 0 ? -ECONNRESET : n;

@@ -61,7 +61,7 @@ def pingpong(bench, *how, tcp):
 	kind = ["--tcp"] if tcp else []
 	server = bench.serve(["sockperf", "server", "-i", "127.0.0.1", "-p", port, *kind], (listening if tcp else udp_bound)(port),
 		stop_signal=signal.SIGINT)
-	said = bench.output(["sockperf", "ping-pong", "-i", "127.0.0.1", "-p", port, "-t", "1", *kind, *how])
+	said = bench.output(["sockperf", "ping-pong", "-i", "127.0.0.1", "-p", port, "-t", "1", "--mps=100000", *kind, *how])
 	found = re.search(r"\[Valid Duration\] .*SentMessages=(\d+); ReceivedMessages=(\d+)", said)
 	bench.check(found and int(found.group(2)) > 500, said)
 	bench.check(int(found.group(1)) - int(found.group(2)) <= 1, "answers are missing: " + found.group(0))
