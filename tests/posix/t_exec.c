@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* ring: yes */
+/* exec, posix_spawn, system, popen and stdio over sockets: other programs go on with a connection as their input and output. */
+#include "obs.h"
+
+#include <spawn.h>
+
+extern char **environ;
+
+static void run_with_stdio(int fd, char *const argv[])
+{
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	execvp(argv[0], argv);
+	_exit(127);
+}
+
+static long op_ask(struct obs *o, long rounds, long b)
+{
+	char line[32], back[32];
+
+	(void)b;
+	for (long i = 0; i < rounds; i++) {
+		int n = snprintf(line, sizeof(line), "line %ld of the peer\n", i);
+
+		if (send(o->fd, line, (size_t)n, 0) != n || recv(o->fd, back, (size_t)n, MSG_WAITALL) != n || memcmp(line, back, (size_t)n))
+			return i;
+	}
+	shutdown(o->fd, SHUT_WR);
+	return recv(o->fd, back, sizeof(back), 0) == 0 ? rounds : -2;
+}
+
+/* inetd: fork, dup2 onto 0 and 1, exec of cat. */
+static void cat(struct obs *o)
+{
+	static char *const argv[] = { (char *)"cat", NULL };
+	pid_t pid = obs_fork();
+
+	if (pid == 0)
+		run_with_stdio(o->fd, argv);
+	close(o->fd);
+	obs("peer", peer(o, op_ask, 300, 0));
+	obs("cat ends", obs_wait(pid));
+}
+
+/* The same with data already waiting, some of it read before exec. */
+static void cat_of_data_waiting(struct obs *o)
+{
+	static char *const argv[] = { (char *)"cat", NULL };
+	char buf[4];
+	pid_t pid;
+
+	peer_text(o, op_puts, 0, "0123456789");
+	obs("first", recv(o->fd, buf, 4, MSG_WAITALL));
+	pid = obs_fork();
+	if (pid == 0)
+		run_with_stdio(o->fd, argv);
+	close(o->fd);
+	obs("peer recv", peer(o, op_recv, 6, MSG_WAITALL));
+	note("peer has %s", o->say);
+	peer(o, op_shutdown, SHUT_WR, 0);
+	obs("cat ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 6, 0));
+}
+
+static void static_program(struct obs *o)
+{
+	char *const argv[] = { (char *)"env", (char *)"-i", (char *)"/bin/cat", NULL }; /* no preload there */
+	pid_t pid = obs_fork();
+
+	if (pid == 0)
+		run_with_stdio(o->fd, argv);
+	close(o->fd);
+	obs("peer", peer(o, op_ask, 100, 0));
+	obs("cat ends", obs_wait(pid));
+}
+
+static void spawned(struct obs *o)
+{
+	static char *const argv[] = { (char *)"cat", NULL };
+	posix_spawn_file_actions_t acts;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&acts);
+	posix_spawn_file_actions_adddup2(&acts, o->fd, 0);
+	posix_spawn_file_actions_adddup2(&acts, o->fd, 1);
+	posix_spawn_file_actions_addclose(&acts, o->fd);
+	obs("posix_spawnp", posix_spawnp(&pid, "cat", &acts, NULL, argv, environ));
+	posix_spawn_file_actions_destroy(&acts);
+	close(o->fd);
+	obs("peer", peer(o, op_ask, 30, 0));
+	obs("cat ends", obs_wait(pid));
+}
+
+/* Programs started by the way do not hurt: they inherit the descriptor and end. */
+static void by_the_way(struct obs *o)
+{
+	char buf[40] = "";
+	FILE *f;
+
+	for (int i = 0; i < 3; i++) {
+		fflush(stdout);
+		obs("system", system("exit 3") >> 8);
+		f = popen("echo from popen", "r");
+		if (!f || !fgets(buf, sizeof(buf), f))
+			obs("popen", -1);
+		obs("pclose", pclose(f));
+		obs_send(o->fd, "still here", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+		peer_text(o, op_puts, 0, "me too");
+		obs_recv(o->fd, 100, 0);
+	}
+}
+
+/* A descriptor that a shell inherits is written by the shell's own echo. */
+static void shell_writes(struct obs *o)
+{
+	char command[80];
+
+	snprintf(command, sizeof(command), "echo from the shell >&%d", o->fd);
+	obs_send(o->fd, "before ", 0);
+	fflush(stdout);
+	obs("system", system(command));
+	obs_send(o->fd, "after", 0);
+	obs("peer recv", peer(o, op_recv, 27, MSG_WAITALL));
+	note("peer has %s", o->say);
+	obs("FD_CLOEXEC", fcntl(o->fd, F_SETFD, FD_CLOEXEC));
+	snprintf(command, sizeof(command), "(echo lost >&%d) 2>/dev/null || exit 5", o->fd);
+	obs("system", system(command) >> 8);
+	obs("peer recv", peer(o, op_recv, 27, MSG_DONTWAIT));
+}
+
+static void fdopen_both(struct obs *o)
+{
+	FILE *in = fdopen(o->fd, "r"), *out = fdopen(dup(o->fd), "w");
+	char line[64];
+
+	setvbuf(out, NULL, _IOLBF, 0);
+	for (int i = 0; i < 50; i++) {
+		peer_start(o, op_echo, 1, 16);
+		fprintf(out, "line number %03d\n", i);
+		if (!fgets(line, sizeof(line), in) || atoi(line + 12) != i)
+			note("round %d fails", i);
+		peer_done(o);
+	}
+	peer_text(o, op_puts, 0, "one\ntwo\nthree");
+	peer(o, op_shutdown, SHUT_WR, 0);
+	while (fgets(line, sizeof(line), in))
+		note("got %zu \"%.*s\"", strlen(line), (int)strcspn(line, "\n"), line);
+	note("end: %d error: %d", feof(in) != 0, ferror(in) != 0);
+	fputs("the rest stays in the buffer until closed", out);
+	obs("fclose", fclose(out));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	obs("fclose", fclose(in));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+static void dprintf_and_getline(struct obs *o)
+{
+	char *line = NULL;
+	size_t room = 0;
+	FILE *in;
+
+	obs("dprintf", dprintf(o->fd, "%s %d\n", "formatted", 42));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	in = fdopen(o->fd, "r+");
+	peer_text(o, op_puts, 0, "a line\nanother\n");
+	obs("getline", getline(&line, &room, in));
+	obs("getline", getline(&line, &room, in));
+	free(line);
+	obs("fileno", fileno(in) == o->fd);
+	fclose(in);
+}
+
+/* The standard streams themselves. */
+static void freopened(struct obs *o)
+{
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		char line[64];
+
+		dup2(o->fd, 0);
+		dup2(o->fd, 1);
+		close(o->fd);
+		while (fgets(line, sizeof(line), stdin)) {
+			printf("you said %s", line);
+			fflush(stdout);
+		}
+		exit(0);
+	}
+	close(o->fd);
+	for (int i = 0; i < 20; i++) {
+		peer_text(o, op_puts, 0, "hello\n");
+		if (peer(o, op_recv, 15, MSG_WAITALL) != 15)
+			note("round %d fails", i);
+	}
+	note("peer has %s", o->say);
+	peer(o, op_shutdown, SHUT_WR, 0);
+	obs("child ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "exec of cat", cat, STREAM, 0 },
+		{ "exec of cat with data waiting", cat_of_data_waiting, STREAM, 0 },
+		{ "exec without the preload", static_program, STREAM, 0 },
+		{ "posix_spawn", spawned, STREAM, 0 },
+		{ "system and popen by the way", by_the_way, STREAM | UDP4, 0 },
+		{ "a shell writes", shell_writes, STREAM, 0 },
+		{ "fdopen", fdopen_both, STREAM, 0 },
+		{ "dprintf and getline", dprintf_and_getline, STREAM, 0 },
+		{ "stdin and stdout", freopened, STREAM, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}
