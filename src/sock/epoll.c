@@ -290,10 +290,10 @@ void gn_epset_free(struct gn_epset *set)
 
 	gn_lock(&lists);
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
-		while (heads[i]->next != heads[i]) { /* NOLINT(clang-analyzer-unix.Malloc): watch_free() unlinks */
+		while (heads[i]->next != heads[i]) {
 			struct gn_watch *w = heads[i]->next;
 
-			sock_unlink(w);
+			sock_unlink(w); /* NOLINT(clang-analyzer-unix.Malloc): watch_free() took the last one out of the list */
 			watch_free(w);
 		}
 	gn_unlock(&lists);
