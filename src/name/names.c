@@ -211,7 +211,9 @@ void gn_key_abstract(struct gn_key *to, const struct sockaddr_un *sun, socklen_t
 	size_t text = (size_t)len - offsetof(struct sockaddr_un, sun_path);
 
 	GN_ASSERT(len >= offsetof(struct sockaddr_un, sun_path) && len <= sizeof(*sun));
-	*to = (struct gn_key){'@', hash_bytes(0xcbf29ce484222325ull, sun->sun_path, text), hash_bytes(0x84222325cbf29ce4ull, sun->sun_path, text)};
+	to->kind = '@';
+	to->word[0] = hash_bytes(0xcbf29ce484222325ull, sun->sun_path, text);
+	to->word[1] = hash_bytes(0x84222325cbf29ce4ull, sun->sun_path, text);
 }
 
 static char *put_key(char *p, const struct gn_key *k)

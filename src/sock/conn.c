@@ -37,6 +37,8 @@ int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t l
 
 	if (rc == 0 && is_inet(so->ep))
 		local_name(fd, &so->ep->local);
+	if (rc == 0)
+		gn_peer_hold(so, fd);
 	return rc;
 }
 
@@ -96,6 +98,7 @@ int gn_listen(struct gn_sock *so, int fd, int backlog)
 	} else if (private_wanted(so) && local_name(fd, &so->ep->local) == 0) {
 		private_face_open(so, fd, backlog);
 	}
+	gn_peer_drop(so);
 	return rc;
 }
 
@@ -179,20 +182,12 @@ fail:
 	return rc;
 }
 
-/* Puts the AF_UNIX connection under every descriptor of the endpoint that this process has. */
-static int swap_in(struct gn_sock *so, int fd, int u)
+/* Puts another socket under every descriptor of the endpoint that this process has. */
+int gn_put_under(struct gn_sock *so, int fd, int u)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
 	int rc;
 
-	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
-		gn_sys_fcntl(u, F_SETFL, O_RDWR);
-	gn_options_replay(so, u);
-	if (so->ep->local.family) { /* bound: the port stays taken */
-		so->hold_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
-		if (so->hold_fd >= 0)
-			gn_hide(so->hold_fd);
-	}
 	rc = gn_sys_dup3(u, fd, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
 	for (uint32_t other = 0; so->fds > 1 && other < gn_world.table_size && rc >= 0; other++) {
 		if ((int)other == fd || atomic_load(&gn_world.table[other]) != so)
@@ -202,6 +197,20 @@ static int swap_in(struct gn_sock *so, int fd, int u)
 	}
 	gn_sys_close(u);
 	return rc < 0 ? rc : 0;
+}
+
+int gn_swap_in(struct gn_sock *so, int fd, int u)
+{
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(u, F_SETFL, O_RDWR);
+	gn_options_replay(so, u);
+	if (so->ep->local.family || !is_inet(so->ep)) { /* bound: the name stays taken */
+		gn_watches_leave(so);
+		so->hold_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
+		if (so->hold_fd >= 0)
+			gn_hide(so->hold_fd);
+	}
+	return gn_put_under(so, fd, u);
 }
 
 static void established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
@@ -232,7 +241,7 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
 		return 0;
 	}
-	rc = swap_in(so, fd, u);
+	rc = gn_swap_in(so, fd, u);
 	if (rc < 0)
 		return rc;
 	established(so, &from, dest);
@@ -259,8 +268,24 @@ static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr,
 		return 0;
 	}
 	gn_addr_destination(&dest);
-	rc = try_private(so, fd, &dest);
+	do {
+		rc = try_private(so, fd, &dest);
+		if (rc == 0)
+			rc = gn_peer_meet_inet(so, fd, &dest);
+	} while (rc == GN_PEER_AGAIN);
 	return rc;
+}
+
+/* The kernel says at once whether anybody listens; a bound socket may meet another one. */
+static int connect_unix(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int rc, met;
+
+	do {
+		rc = (int)gn_neg(gn_real.connect(fd, addr, len));
+		met = rc == -ECONNREFUSED && gn_is_stream_like(so->ep) ? gn_peer_meet_unix(so, fd, addr, len) : 0;
+	} while (met == GN_PEER_AGAIN);
+	return met == 1 ? 0 : met < 0 ? met : rc;
 }
 
 /* Calls connect() again on a socket that is connected already: once 0 after EINPROGRESS, then EISCONN. */
@@ -278,6 +303,12 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	struct gn_ep *ep = so->ep;
 	int rc = 0;
 
+	if (unlikely(so->peer)) {
+		rc = gn_peer_again(so, fd);
+		if (rc != 1)
+			return rc;
+		rc = 0;
+	}
 	if (gn_flag(ep, GN_EP_EMULATED) && addr && len >= sizeof(sa_family_t))
 		return connect_again(so, addr);
 	if (is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
@@ -285,16 +316,20 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	if (rc < 0)
 		return rc;
 	if (rc == 1) {
+		gn_peer_drop(so);
 		if (!gn_flag(ep, GN_EP_NONBLOCK))
 			return 0;
 		atomic_fetch_or(&ep->flags, GN_EP_CONNECTING);
 		return -EINPROGRESS;
 	}
-	rc = (int)gn_neg(gn_real.connect(fd, addr, len));
+	rc = is_inet(ep) ? (int)gn_neg(gn_real.connect(fd, addr, len)) : connect_unix(so, fd, addr, len);
+	if (gn_peer_waits(so))
+		return rc;
 	if (ep->type == SOCK_DGRAM)
 		gn_dgram_connected(so, fd, rc);
 	else if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
 		atomic_store(&ep->state, GN_ESTAB);
+		gn_peer_drop(so);
 		if (is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */
 			gn_addr_from_sockaddr(&ep->peer, addr, len);
 			local_name(fd, &ep->local);
@@ -453,7 +488,13 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 {
 	struct sockaddr_storage ss;
 	socklen_t whole;
+	int rc;
 
+	if (unlikely(so->peer)) {
+		rc = gn_peer_getname(so, fd, addr, len, peer);
+		if (rc != 1)
+			return rc;
+	}
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
 	if (!addr || !len)

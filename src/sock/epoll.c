@@ -234,6 +234,17 @@ void gn_watches_to_kernel(struct gn_sock *so)
 	for_each_watch(so, watch_to_kernel);
 }
 
+static void watch_leave(struct gn_watch *w)
+{
+	if (!w->ring)
+		kernel_ctl(w->set, EPOLL_CTL_DEL, w->fd, 0, 0);
+}
+
+void gn_watches_leave(struct gn_sock *so)
+{
+	for_each_watch(so, watch_leave);
+}
+
 static void private_add(struct gn_watch *w)
 {
 	kernel_ctl(w->set, EPOLL_CTL_ADD, w->so->private_fd, w->events, w->data.u64);

@@ -134,11 +134,14 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_half *half = &so->ep->rx;
+	socklen_t room = io->name_len;
 	ssize_t rc;
 
 	if (!enter(half))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_plain(fd, io, io->flags);
+	if (unlikely(so->peer) && rc > 0 && io->name && io->name_len)
+		io->name_len = GN_MAX(gn_peer_source(so, io->name, room), io->name_len);
 	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);
 	return rc;
 }

@@ -104,6 +104,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 	say_goodbye(so, fd);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
+	gn_peer_drop(so);
 	gn_unhide_close(&so->meeting.fd);
 }
 
@@ -185,6 +186,8 @@ static void make_way(int fd)
 			so->private_fd = moved;
 		if (so->hold_fd == fd)
 			so->hold_fd = moved;
+		if (so->held_fd == fd)
+			so->held_fd = moved;
 		if (so->meeting.fd == fd)
 			so->meeting.fd = moved;
 		gn_put(so);

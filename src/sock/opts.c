@@ -318,6 +318,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 	if (level == SOL_SOCKET && name == SO_ERROR && value && len && so->ep->type != SOCK_DGRAM) {
 		uint32_t error;
 
+		if (unlikely(gn_peer_waits(so)) && gn_peer_settle(so, fd) == -ECONNREFUSED)
+			return number_out(ECONNREFUSED, value, len);
 		gn_judge(so, fd);
 		error = atomic_exchange(&so->ep->so_error, 0);
 		if (error)

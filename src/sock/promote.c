@@ -129,6 +129,8 @@ void gn_promote_step(struct gn_sock *so, int fd)
 	int before = so->meeting.fd;
 	int rc;
 
+	if (unlikely(gn_peer_waits(so)) && gn_peer_settle(so, fd) < 0)
+		return;
 	if (atomic_load(&so->meets) != GN_SEG_NONE || !gn_lock_try(&gn_world.big))
 		return; /* another thread is at it, or the process forks: [LANE-3] */
 	if (atomic_load(&so->meets) == GN_SEG_NONE && may_promote(so)) {

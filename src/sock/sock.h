@@ -63,6 +63,8 @@ struct gn_sock {
 	uint32_t heat_next;              /* when to try the next step of promotion */
 	int private_fd;                  /* listeners: the private face, or -1 */
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
+	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
+	struct gn_peer *peer;
 	struct gn_option *options;
 	uint32_t options_count;
 	uint32_t spin_skip;              /* waits to come that will not spin first: it did not pay lately */
@@ -269,6 +271,27 @@ void gn_epset_free(struct gn_epset *set);
 void gn_epset_forked(struct gn_epset *set);
 void gn_epoll_forked(void);
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
+
+void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
+
+/* conn.c */
+int gn_swap_in(struct gn_sock *so, int fd, int u);      /* another socket under all descriptors; what was bound is kept in hold_fd */
+int gn_put_under(struct gn_sock *so, int fd, int u);    /* the same without keeping; closes u */
+
+/* peer.c: two bound sockets that connect to each other */
+#define GN_PEER_AGAIN 2
+void gn_peer_hold(struct gn_sock *so, int fd);          /* after bind() */
+void gn_peer_drop(struct gn_sock *so);                  /* it listens, is connected or is closed: peers that wait for it are refused */
+void gn_peer_free(struct gn_sock *so);
+/* 1: connected; 0: nobody to meet there; -EINPROGRESS and other errors of connect(); GN_PEER_AGAIN: whom we waited for has gone or
+ * listens now, so begin anew. */
+int gn_peer_meet_inet(struct gn_sock *so, int fd, const struct gn_addr *dest);
+int gn_peer_meet_unix(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
+bool gn_peer_waits(const struct gn_sock *so);           /* connect() was answered EINPROGRESS by us and is not settled yet */
+int gn_peer_settle(struct gn_sock *so, int fd);         /* 0: not or no longer waiting; -EINPROGRESS; -ECONNREFUSED, once */
+int gn_peer_again(struct gn_sock *so, int fd);          /* connect() once more: 1: not for us, else the answer */
+int gn_peer_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer); /* 1: ask elsewhere */
+socklen_t gn_peer_source(const struct gn_sock *so, void *name, socklen_t room); /* what recvfrom() shows as source; 0: ask elsewhere */
 
 /* dgram.c */
 void gn_dgram_free(struct gn_sock *so);
