@@ -43,7 +43,7 @@ static void ask_for(struct inet_diag_sockid *id, const struct gn_addr *at, int t
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 }
 
-int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid)
+static int owner_uid(const struct gn_addr *from, const struct gn_addr *at, int type, uid_t *uid)
 {
 	_Alignas(struct nlmsghdr) char room[GN_NETLINK_ROOM];
 	const struct inet_diag_msg *m = NLMSG_DATA((struct nlmsghdr *)(void *)room);
@@ -57,6 +57,10 @@ int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid)
 		return -EINVAL;
 	q.req.sdiag_protocol = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 	ask_for(&q.req.id, at, type);
+	if (from) { /* the other end, for datagrams only: see ask_for() */
+		memcpy(q.req.id.idiag_src, from->ip, sizeof(from->ip));
+		q.req.id.idiag_sport = htons(from->port);
+	}
 	rc = gn_netlink_ask(NETLINK_SOCK_DIAG, &q.head, room, SOCK_DIAG_BY_FAMILY, sizeof(*m));
 	if (rc < 0)
 		return (int)rc;
@@ -65,6 +69,16 @@ int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid)
 		return -ENOENT;
 	*uid = m->idiag_uid;
 	return 0;
+}
+
+int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid)
+{
+	return owner_uid(NULL, at, type, uid);
+}
+
+int gn_name_pair_uid(const struct gn_addr *from, const struct gn_addr *at, uid_t *uid)
+{
+	return from->family == at->family ? owner_uid(from, at, SOCK_DGRAM, uid) : -EINVAL;
 }
 
 /* The kernel knows sockets by inode, which is 32 bits and may come round again; the cookie never does. */

@@ -103,6 +103,9 @@ int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer);
  * it, as a packet would find it. -ENOENT: nobody, or this kernel does not tell; -EINVAL: not such an address or type. */
 int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
 
+/* The user who owns the datagram socket on `at` that a datagram from `from` would reach, connected or not. Errors as above. */
+int gn_name_pair_uid(const struct gn_addr *from, const struct gn_addr *at, uid_t *uid);
+
 /* May a process of user `holder` answer for `at`, which this process is calling? Root, the caller's own effective user, or the
  * owner of the public face. In a user namespace, not the user that stands for all unmapped ones. */
 bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);

@@ -64,7 +64,7 @@ INTERPOSE(int, epoll_create, (int size))
 
 	gn_enter();
 	fd = gn_real.epoll_create(size);
-	gn_forget(fd);
+	gn_epoll_opened(fd);
 	return fd;
 }
 
@@ -74,7 +74,7 @@ INTERPOSE(int, epoll_create1, (int flags))
 
 	gn_enter();
 	fd = gn_real.epoll_create1(flags);
-	gn_forget(fd);
+	gn_epoll_opened(fd);
 	return fd;
 }
 

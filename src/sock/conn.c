@@ -288,11 +288,31 @@ static int connect_unix(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	return met == 1 ? 0 : met < 0 ? met : rc;
 }
 
+/* connect() to AF_UNSPEC resets a TCP connection and leaves an unconnected socket (connect(2)): a new one takes its place. */
+static int disconnect(struct gn_sock *so, int fd)
+{
+	int type = so->ep->type | (gn_flag(so->ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
+	int domain = so->ep->domain, protocol = so->ep->protocol;
+	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
+	int new = gn_sys_socket(domain, type | SOCK_CLOEXEC, protocol);
+	int rc;
+
+	if (new < 0)
+		return new;
+	atomic_fetch_or(&so->ep->flags, GN_EP_LINGER0);
+	gn_table_clear(fd);
+	rc = gn_sys_dup3(new, fd, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+	gn_sys_close(new);
+	if (rc >= 0)
+		gn_opened(fd, domain, type, protocol);
+	return rc < 0 ? rc : 0;
+}
+
 /* Calls connect() again on a socket that is connected already: once 0 after EINPROGRESS, then EISCONN. */
-static int connect_again(struct gn_sock *so, const struct sockaddr *addr)
+static int connect_again(struct gn_sock *so, int fd, const struct sockaddr *addr)
 {
 	if (addr->sa_family == AF_UNSPEC)
-		return -EOPNOTSUPP;
+		return disconnect(so, fd);
 	if (atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING) & GN_EP_CONNECTING)
 		return 0;
 	return -EISCONN;
@@ -310,7 +330,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 		rc = 0;
 	}
 	if (gn_flag(ep, GN_EP_EMULATED) && addr && len >= sizeof(sa_family_t))
-		return connect_again(so, addr);
+		return connect_again(so, fd, addr);
 	if (is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
 		rc = connect_inet(so, fd, addr, len);
 	if (rc < 0)

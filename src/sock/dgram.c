@@ -1,31 +1,208 @@
 /* SPDX-License-Identifier: MIT */
-/* Datagram endpoints: the kernel's own socket. */
-#include "sock/io.h"
+/* Datagram endpoints: sending and receiving. See dgram.h. */
+#include <string.h>
 
-void gn_dgram_free(struct gn_sock *so)
+#include "sock/dgram.h"
+
+#define HARMLESS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM | MSG_DONTROUTE)
+
+static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	(void)so;
+	struct msghdr msg = {
+		.msg_name = io->name,
+		.msg_namelen = io->name_len,
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = io->control,
+		.msg_controllen = io->control_len,
+	};
+	ssize_t rc;
+
+	if (io->iovcnt == 1 && !io->control)
+		rc = gn_neg(gn_real.sendto(fd, io->iov->iov_base, io->iov->iov_len, io->flags, io->name, io->name_len));
+	else
+		rc = gn_neg(gn_real.sendmsg(fd, &msg, io->flags));
+	if (rc < 0)
+		return rc;
+	atomic_fetch_add_explicit(&so->ep->tx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
+	atomic_fetch_add_explicit(&so->ep->tx.kernel_msgs, 1, memory_order_relaxed);
+	return rc;
 }
 
-void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
+/* The pair that a datagram would go to, if it has one. */
+static struct gn_pair *pair_of(struct gn_sock *so, const struct gn_io *io)
 {
-	(void)so;
-	(void)fd;
-	(void)rc;
+	struct gn_dgram *d = so->dgram;
+
+	if (!d)
+		return NULL;
+	return io->name ? gn_pair_named(d, so, io->name, io->name_len) : gn_pair_connected(d);
 }
 
-int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
+static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
-	(void)so;
-	return (int)gn_neg(gn_real.shutdown(fd, how));
+	uint64_t deadline = 0;
+	ssize_t n;
+
+	for (;;) {
+		gn_lock(&so->ep->tx.lock);
+		n = gn_pair_put(so, fd, p, io);
+		gn_unlock(&so->ep->tx.lock);
+		if (n == -ESTALE) {
+			gn_pair_lives(so, fd, p);
+			return (ssize_t)io->total;
+		}
+		if (n != -EAGAIN)
+			return n;
+		if (!gn_pair_lives(so, fd, p))
+			return GN_OTHER_LANE;
+		if (gn_io_nonblock(so, io->flags)) {
+			atomic_store(&so->tx_full, 1);
+			return -EAGAIN;
+		}
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
+		n = gn_dgram_wait_tx(so, fd, p, deadline);
+		if (n < 0)
+			return n;
+	}
+}
+
+/* Control data and flags that only the kernel understands: it gets all that follows too, so that order is kept. */
+static void go_back(struct gn_sock *so, const struct gn_io *io)
+{
+	gn_why(so->ep, io->control_len ? GN_WHY_ANCILLARY : GN_WHY_CALL);
+	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
+	gn_dgram_pin(so);
 }
 
 ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	return gn_kernel_send(so, fd, io);
+	struct gn_pair *p = pair_of(so, io);
+	bool unusual = io->control_len || (io->flags & ~HARMLESS);
+	ssize_t n;
+
+	if (unlikely(so->dgram && atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))) {
+		n = -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
+		if (n)
+			return n;
+	}
+	if (p && likely(!unusual) && gn_pair_switch_tx(so, fd, p)) {
+		n = send_ring(so, fd, p, io);
+		if (n != GN_OTHER_LANE)
+			return n;
+	}
+	if (unlikely(unusual || (io->name && so->ep->domain == AF_UNIX)) && so->dgram && !(io->flags & MSG_OOB))
+		go_back(so, io);
+	n = send_kernel(so, fd, io);
+	if (n >= 0 && !unusual)
+		gn_pair_warm(so, fd, io->name, io->name_len);
+	return n;
+}
+
+/* By the kernel alone, while it knows nothing of bells. */
+static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct sockaddr_storage from;
+	struct gn_io own = *io;
+	bool nameless = so->dgram && !io->name && so->ep->domain != AF_UNIX && atomic_load(&so->ep->state) != GN_ESTAB;
+	ssize_t n;
+
+	if (!nameless) {
+		n = gn_kernel_recv(so, fd, io);
+		if (n >= 0 && !(io->flags & MSG_PEEK) && (io->name || atomic_load(&so->ep->state) == GN_ESTAB))
+			gn_pair_warm(so, fd, so->ep->domain == AF_UNIX ? NULL : io->name, io->name_len);
+		else if (n >= 0)
+			gn_pair_warm(so, fd, NULL, 0);
+		return n;
+	}
+	own.name = &from; /* the program does not ask who it was; we do */
+	own.name_len = sizeof from;
+	n = gn_kernel_recv(so, fd, &own);
+	if (n >= 0 && !(io->flags & MSG_PEEK))
+		gn_pair_warm(so, fd, &from, own.name_len);
+	io->name_len = 0;
+	io->control_len = own.control_len;
+	io->out_flags = own.out_flags;
+	return n;
+}
+
+static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
+{
+	if (unlikely(t->room_for)) {
+		gn_lock(&so->ep->tx.lock);
+		gn_pair_bell(so, fd, t->room_for);
+		gn_unlock(&so->ep->tx.lock);
+	}
+	if (unlikely(t->by_kernel))
+		gn_pair_warm(so, fd, so->ep->domain == AF_UNIX ? NULL : &t->from, t->from_len);
+}
+
+/* With rings: never inside the kernel lane without knowing a bell from a datagram. */
+static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct gn_taken taken;
+	uint64_t deadline = 0;
+	bool nonblock = gn_io_nonblock(so, io->flags), ask;
+	ssize_t n;
+
+	for (uint32_t round = 0;; round++) {
+		ask = round > 0 || (nonblock && (!gn_dgram_is_quiet(so) || ++so->empties % 16 == 0));
+		taken.room_for = NULL;
+		taken.by_kernel = false;
+		gn_lock(&so->ep->rx.lock);
+		n = gn_dgram_take(so, fd, io, ask, &taken);
+		gn_unlock(&so->ep->rx.lock);
+		taken_done(so, fd, &taken);
+		if (likely(n != -EAGAIN))
+			return n;
+		if (unlikely(atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))) {
+			n = -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
+			if (n)
+				return n;
+		}
+		if (nonblock)
+			return -EAGAIN;
+		if (atomic_load(&so->ep->rx.shut))
+			return 0;
+		if (!deadline)
+			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+		n = gn_dgram_wait_rx(so, fd, deadline, round);
+		if (n < 0)
+			return n;
+	}
 }
 
 ssize_t gn_dgram_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	return gn_kernel_recv(so, fd, io);
+	ssize_t n = GN_OTHER_LANE;
+
+	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
+		return gn_neg(gn_real.recvmsg(fd, &(struct msghdr){.msg_name = io->name, .msg_namelen = io->name_len,
+			.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt, .msg_control = io->control,
+			.msg_controllen = io->control_len}, io->flags));
+	while (n == GN_OTHER_LANE)
+		n = gn_rx_shared(so) ? recv_shared(so, fd, io) : recv_cold(so, fd, io);
+	return n;
+}
+
+/* FIONREAD: the length of the next datagram. */
+int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
+{
+	struct gn_dgram *d = so->dgram;
+	struct gn_pair *p;
+	uint32_t len;
+	int rc = 1;
+
+	gn_lock(&so->ep->rx.lock);
+	gn_dgram_purge(so, fd);
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {
+		if (rc != 1 || gn_pair_rx_lane(p) == GN_LANE_KERNEL || gn_ring_readable(&p->sh->rx, &p->rx) < (int64_t)sizeof len)
+			continue;
+		gn_ring_get(&p->sh->rx, &p->rx, 0, &len, sizeof len);
+		*bytes = (int)len;
+		rc = 0;
+	}
+	gn_unlock(&so->ep->rx.lock);
+	return rc == 1 ? gn_sys_ioctl(fd, FIONREAD, bytes) : rc;
 }

@@ -38,7 +38,6 @@ struct gn_pair_shared {
 struct gn_dgram_shared {
 	_Atomic uint32_t rx_mask;   /* pairs whose ring may hold records or get some */
 	_Atomic uint32_t connected; /* 1 + index of the pair that the socket is connected to */
-	_Atomic int32_t error;      /* -errno that the kernel told when nobody had asked; the next call reports it */
 	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
 	_Atomic uint32_t last;      /* the pair that was read last */
 	uint32_t records;           /* read since the kernel's queue was looked at */
@@ -70,6 +69,14 @@ struct gn_dgram {
 	uint32_t buried;
 	uint8_t nonces[GN_NONCES][GN_NONCE_BYTES];
 	struct gn_pair pair[GN_PAIRS];
+};
+
+/* What is left to do when a datagram has been taken and the lock is free again. */
+struct gn_taken {
+	struct gn_pair *room_for; /* its writer waits for the room that this gave */
+	bool by_kernel;           /* from there: */
+	struct sockaddr_storage from;
+	socklen_t from_len;
 };
 
 static inline bool gn_pair_is_mapped(const struct gn_pair *p)
@@ -110,7 +117,7 @@ bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p); /* looks at t
 /* dgram_ring.c: records and bells */
 int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p);                      /* 0 or -errno of the kernel socket */
 ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io); /* tx lock held */
-ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_pair **room_for); /* rx lock held */
+ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken); /* rx lock held */
 int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first in the queue */
 bool gn_dgram_is_quiet(const struct gn_sock *so);                                     /* nothing but bells and errors come by the kernel */
 

@@ -15,44 +15,12 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "sock/api.h"
+#include "sock/epset.h"
 
 #define LOOK_NS (50 * GN_NS_PER_US)  /* how long rings alone may keep the kernel's descriptors waiting */
 #define SPIN_LOOK_NS (10 * GN_NS_PER_US)
 #define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
 #define COOKIE 0x676e65a5d0000000ull
-#define FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
-
-struct gn_watch {
-	struct gn_epset *set;
-	struct gn_sock *so;
-	struct gn_watch *of_sock;          /* next of the same endpoint */
-	struct gn_watch *next, *prev;      /* in set->all's or set->hot's or set->cold's ring */
-	int fd;
-	uint32_t events;
-	epoll_data_t data;
-	bool ring;                         /* in the bells, not in the program's set */
-	bool cold;                         /* armed and left to its bell */
-	bool off;                          /* one-shot, fired */
-	bool fresh;                        /* edge-triggered: report the present state once */
-	bool hint;                         /* the kernel may know something: ask it */
-	uint32_t quiet;
-	uint32_t seen;                     /* head of the ring at the last report */
-	uint32_t told;                     /* bits at the last report */
-};
-
-struct gn_epset {
-	_Atomic uint32_t lock;
-	int fd;                /* the program's set */
-	int bells;             /* hidden, -1 until the first promotion */
-	uint64_t cookie;
-	struct gn_watch kernel, hot, cold; /* list heads */
-	uint32_t rings;        /* watches in hot and cold */
-	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
-	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
-	uint64_t looked_ns;
-	uint32_t spin_skip, spin_backoff;
-};
 
 static _Atomic uint32_t lists;
 
@@ -82,20 +50,18 @@ static struct gn_epset *set_new(int fd)
 	if (!set)
 		return NULL;
 	set->fd = fd;
-	set->bells = -1;
+	set->bells = set->ready = -1;
 	list_init(&set->kernel);
 	list_init(&set->hot);
 	list_init(&set->cold);
 	return set;
 }
 
-/* The set behind a descriptor, made at the first use; held. */
-static struct gn_sock *set_get(int fd)
+/* The set behind a descriptor; held. */
+static struct gn_sock *set_open(int fd)
 {
-	struct gn_sock *so = gn_get_kind(fd, GN_KIND_EPOLL);
+	struct gn_sock *so;
 
-	if (so)
-		return so;
 	gn_table_clear(fd);
 	gn_lock(&gn_world.big);
 	so = gn_sock_new(GN_KIND_EPOLL);
@@ -109,6 +75,22 @@ static struct gn_sock *set_get(int fd)
 	}
 	gn_unlock(&gn_world.big);
 	return so;
+}
+
+/* A set that came from elsewhere (exec, another process) is met at its first use. */
+static struct gn_sock *set_get(int fd)
+{
+	struct gn_sock *so = gn_get_kind(fd, GN_KIND_EPOLL);
+
+	return so ? so : set_open(fd);
+}
+
+void gn_epoll_opened(int fd)
+{
+	struct gn_sock *so = fd >= 0 ? set_open(fd) : NULL;
+
+	if (so)
+		gn_put(so);
 }
 
 static struct gn_watch *watch_find(const struct gn_sock *so, const struct gn_epset *set, int fd)
@@ -138,7 +120,7 @@ static int bells_ctl(const struct gn_watch *w, int op)
 }
 
 /* set->lock is held. */
-static int bells_open(struct gn_epset *set)
+int gn_bells_open(struct gn_epset *set)
 {
 	int fd, rc;
 
@@ -173,7 +155,7 @@ static void watch_to_ring(struct gn_watch *w)
 {
 	struct gn_epset *set = w->set;
 
-	if (bells_open(set) < 0)
+	if (gn_bells_open(set) < 0)
 		return; /* readiness then comes from bells in the program's own set, late but right: [LANE-1] */
 	kernel_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
 	w->ring = true;
@@ -184,6 +166,8 @@ static void watch_to_ring(struct gn_watch *w)
 	list_add(&set->hot, w);
 	set->rings++;
 	bells_ctl(w, EPOLL_CTL_ADD);
+	if (set->outer)
+		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS));
 }
 
 static void watch_to_kernel(struct gn_watch *w)
@@ -309,6 +293,7 @@ void gn_epset_free(struct gn_epset *set)
 		}
 	gn_unlock(&lists);
 	gn_unhide_close(&set->bells);
+	gn_unhide_close(&set->ready);
 	free(set);
 }
 
@@ -433,8 +418,12 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 		rc = ctl_ours(set->set, so, op, fd, event);
 		gn_unlock(&set->set->lock);
 		gn_unlock(&lists);
+		if (unlikely(set->set->outer))
+			gn_epset_sync(set->set);
 	} else {
 		rc = gn_is_hidden(fd) ? -EBADF : gn_sys_epoll_ctl(setfd, op, fd, event);
+		if (rc == 0 && op == EPOLL_CTL_ADD && set)
+			gn_epset_inner(set->set, fd);
 	}
 	if (set)
 		gn_put(set);
@@ -443,27 +432,21 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 	return rc;
 }
 
-/* The bits to report of an edge-triggered watch: those of a state that the program was not told yet. */
-static uint32_t only_news(struct gn_watch *w, uint32_t now)
+/* Is there a state that the program was not told yet? */
+static bool has_news(const struct gn_watch *w, uint32_t now, uint32_t head)
 {
-	uint32_t head = w->so->rx.dir ? atomic_load_explicit(&w->so->rx.dir->head, memory_order_acquire) : 0;
-	bool news = w->fresh || (now & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
-
-	if ((now & EPOLLIN) && head != w->seen)
-		news = true;
-	if ((now & EPOLLOUT) && atomic_exchange(&w->so->tx_full, 0))
-		news = true;
-	if (!news)
-		return 0;
-	w->fresh = false;
-	w->seen = head;
-	w->told = now;
-	return now;
+	return now && (w->fresh || (now & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || ((now & EPOLLIN) && head != w->seen) ||
+		       ((now & EPOLLOUT) && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed)));
 }
 
-static uint32_t watch_ready(struct gn_watch *w)
+static uint32_t ring_head(const struct gn_watch *w)
 {
-	uint32_t want = w->events & ~FLAGS;
+	return w->so->rx.dir ? atomic_load_explicit(&w->so->rx.dir->head, memory_order_acquire) : 0;
+}
+
+uint32_t gn_watch_peek(struct gn_watch *w)
+{
+	uint32_t want = w->events & ~GN_EPOLL_FLAGS;
 	bool whole = gn_all_in_ring(w->so) && (gn_tx_shared(w->so) || !(want & EPOLLOUT));
 	uint32_t now;
 
@@ -472,13 +455,28 @@ static uint32_t watch_ready(struct gn_watch *w)
 	now = (uint16_t)gn_ready(w->so, w->fd, (short)want, w->hint && !whole);
 	if (!now && !whole)
 		w->hint = false;
-	return w->events & EPOLLET ? only_news(w, now) : now;
+	return !(w->events & EPOLLET) || has_news(w, now, ring_head(w)) ? now : 0;
+}
+
+static uint32_t watch_ready(struct gn_watch *w)
+{
+	uint32_t head = ring_head(w);
+	uint32_t now = gn_watch_peek(w);
+
+	if (!now || !(w->events & EPOLLET))
+		return now;
+	if (now & EPOLLOUT)
+		atomic_store(&w->so->tx_full, 0);
+	w->fresh = false;
+	w->seen = head;
+	w->told = now;
+	return now;
 }
 
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
 	w->quiet = 0;
-	if (!gn_arm(w->so, w->fd, (short)(w->events & ~FLAGS)) && !(w->events & EPOLLET))
+	if (!gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS)) && !(w->events & EPOLLET))
 		return;
 	w->cold = true;
 	list_del(w);
@@ -513,7 +511,7 @@ static int scan(struct gn_epset *set, struct epoll_event *events, int max)
 }
 
 /* The bells say which watches have news. set->lock is held. */
-static void bells_harvest(struct gn_epset *set)
+void gn_bells_harvest(struct gn_epset *set)
 {
 	struct epoll_event ev[32];
 	int n;
@@ -523,6 +521,8 @@ static void bells_harvest(struct gn_epset *set)
 		for (int i = 0; i < n; i++) {
 			struct gn_watch *w = ev[i].data.ptr;
 
+			if (!w)
+				continue; /* set->ready */
 			w->hint = true;
 			w->quiet = 0;
 			if (!gn_all_in_ring(w->so))
@@ -530,7 +530,8 @@ static void bells_harvest(struct gn_epset *set)
 			gn_check_peer(w->so, w->fd);
 			if (w->cold) {
 				w->cold = false;
-				gn_disarm(w->so);
+				if (!set->outer)
+					gn_disarm(w->so);
 				list_del(w);
 				list_add(&set->hot, w);
 			}
@@ -580,7 +581,7 @@ static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
 		events[kept++] = events[i];
 	}
 	if (rang)
-		bells_harvest(set);
+		gn_bells_harvest(set);
 	gn_unlock(&set->lock);
 	*n = kept;
 	return rang;
@@ -653,7 +654,7 @@ static bool arm_hot(struct gn_epset *set)
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot; w = w->next) {
 		gn_cpu_publish(w->so);
-		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~FLAGS)) && !(w->events & EPOLLET))
+		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS)) && !(w->events & EPOLLET))
 			quiet = false;
 	}
 	gn_unlock(&set->lock);
@@ -663,6 +664,9 @@ static bool arm_hot(struct gn_epset *set)
 static void disarm_hot(struct gn_epset *set)
 {
 	struct gn_watch *w;
+
+	if (set->outer)
+		return;
 
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot; w = w->next)
@@ -752,9 +756,15 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 	(void)fd;
 	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events))
 		return -EINVAL;
+	if (unlikely(set->inner_count))
+		gn_inner_sync(set);
 	for (;;) {
-		if (set->rings)
-			return wait_rings(set, events, max, deadline, mask);
+		if (set->rings) {
+			n = wait_rings(set, events, max, deadline, mask);
+			if (unlikely(set->outer))
+				gn_epset_sync(set);
+			return n;
+		}
 		n = kernel_wait(set, events, max, deadline, mask);
 		if (n <= 0)
 			return n;

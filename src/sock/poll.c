@@ -35,8 +35,10 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 		struct gn_sock *so = gn_get(fds[i].fd);
 		bool yes;
 
-		if (!so)
+		if (!so) {
+			gn_set_sync(fds[i].fd);
 			continue;
+		}
 		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->dgram;
 		gn_put(so);
 		if (yes)
@@ -102,6 +104,12 @@ static short plain_result(struct pollset *s, nfds_t i)
 		r &= (short)~POLLHUP;
 	if (so && atomic_load(&so->ep->so_error))
 		r |= POLLERR;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED))
+		r &= (short)~POLLWRBAND; /* AF_UNIX has it, TCP has not */
+	if (r == POLLHUP && so && gn_hup_is_unix(so)) {
+		s->kernel[i].fd = -1; /* says TCP nothing, and would wake us for ever */
+		r = 0;
+	}
 	return r;
 }
 
@@ -127,6 +135,8 @@ static int kernel_now(struct pollset *s)
 	for (nfds_t i = 0; i < s->count; i++) {
 		if (s->entry[i].ring)
 			s->kernel[i].fd = -1;
+		else if (!s->entry[i].so)
+			gn_set_sync(s->kernel[i].fd);
 		s->kernel[i].revents = 0;
 	}
 	if (!s->others)

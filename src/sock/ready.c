@@ -3,7 +3,7 @@
 #include "sock/io.h"
 
 #define IN_BITS (POLLIN | POLLRDNORM)
-#define OUT_BITS (POLLOUT | POLLWRNORM)
+#define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
 static bool positioned_on_ring(const struct gn_sock *so)
 {
@@ -78,8 +78,10 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 		gn_judge(so, fd);
 	reset = atomic_load_explicit(&so->ep->so_error, memory_order_relaxed) ? POLLERR : 0;
 
-	if (gn_flag(so->ep, GN_EP_EMULATED))
+	if (gn_flag(so->ep, GN_EP_EMULATED)) {
 		in &= (short)~POLLHUP;
+		out &= (short)~POLLWRBAND; /* AF_UNIX has it, TCP has not */
+	}
 	return (short)((in | out | hang_up(so, in) | reset) & (want | POLLHUP | POLLERR));
 }
 

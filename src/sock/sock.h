@@ -268,6 +268,8 @@ void gn_watches_drop(struct gn_sock *so);               /* its last descriptor i
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
 void gn_epset_free(struct gn_epset *set);
+void gn_epoll_opened(int fd);
+bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
 void gn_epset_forked(struct gn_epset *set);
 void gn_epoll_forked(void);
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
@@ -297,5 +299,18 @@ socklen_t gn_peer_source(const struct gn_sock *so, void *name, socklen_t room); 
 void gn_dgram_free(struct gn_sock *so);
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
 int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
+void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */
+void gn_dgram_goodbye(struct gn_sock *so);           /* the last descriptor of this process is closed */
+void gn_dgram_forked(struct gn_sock *so);
+void gn_dgram_fd_moved(struct gn_sock *so, int from, int to);
+int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes);
+void gn_dgram_option(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len);
+short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel);
+bool gn_dgram_arm(struct gn_sock *so, int fd, short events);
+void gn_dgram_disarm(struct gn_sock *so);
+void gn_dgram_check(struct gn_sock *so, int fd);
+uint32_t gn_dgram_news(const struct gn_sock *so);
+void gn_dgram_publish_cpu(struct gn_sock *so, uint32_t cpu);
+bool gn_dgram_peer_cpu(const struct gn_sock *so, uint32_t *cpu);
 
 #endif

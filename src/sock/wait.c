@@ -28,6 +28,10 @@ void gn_cpu_publish(struct gn_sock *so)
 {
 	uint32_t cpu = cpu_now();
 
+	if (unlikely(so->dgram)) {
+		gn_dgram_publish_cpu(so, cpu);
+		return;
+	}
 	if (likely(atomic_load_explicit(&so->cpu, memory_order_relaxed) == cpu))
 		return;
 	atomic_store_explicit(&so->cpu, cpu, memory_order_relaxed);

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* Datagram pairs: records in and out of rings, and the kernel's queue beside them. See dgram.h. */
+#include <string.h>
+
+#include "sock/dgram.h"
+
+#define RECORDS_MAX 64         /* from rings between two looks at the kernel's queue */
+#define LOOK_TICKS 100000      /* likewise in time: 50 us or less on processors of 2 GHz and more */
+#define STALL_TICKS 2000000    /* how long a reader may stand still before we ask whether it lives: about a millisecond */
+#define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
+#define UDP6_MAX 65527         /* IPv6's own header does not count */
+
+int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p)
+{
+	bool named = p->peer.family && atomic_load(&so->ep->state) != GN_ESTAB;
+	ssize_t rc = gn_sys_sendto(fd, p->nonce, sizeof p->nonce, MSG_DONTWAIT | MSG_NOSIGNAL, named ? &p->to : NULL,
+				   named ? p->to_len : 0);
+
+	if (rc < 0)
+		return (int)rc;
+	atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
+	return 0;
+}
+
+static bool too_large(struct gn_sock *so, int fd, const struct gn_pair *p, size_t len)
+{
+	struct gn_dgram_shared *sh = so->dgram->shared;
+	socklen_t int_len = sizeof(int);
+	int sndbuf;
+
+	if (p->peer.family)
+		return len > (p->peer.family == AF_INET ? UDP4_MAX : UDP6_MAX);
+	if (len <= 4000) /* the kernel's least SO_SNDBUF is 4608 */
+		return false;
+	if (!atomic_load(&sh->sndbuf) && gn_sys_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, &int_len) == 0)
+		atomic_store(&sh->sndbuf, (uint32_t)sndbuf);
+	return len + 32 > atomic_load(&sh->sndbuf);
+}
+
+/* A reader that does not move is asked whether it lives, now and then. True: ask. */
+static bool is_stalled(struct gn_pair *p)
+{
+	struct gn_pair_shared *sh = p->sh;
+	uint64_t now;
+
+	if (sh->tx.seen != sh->tail_before || sh->tx.seen == sh->tx.own) {
+		sh->tail_before = sh->tx.seen;
+		sh->stalled_ticks = 0;
+		return false;
+	}
+	now = gn_ticks();
+	if (!sh->stalled_ticks || now - sh->stalled_ticks < STALL_TICKS) {
+		sh->stalled_ticks = sh->stalled_ticks ? sh->stalled_ticks : now;
+		return false;
+	}
+	sh->stalled_ticks = now;
+	return true;
+}
+
+/* -EAGAIN: full; -ESTALE: written, but ask whether the reader lives (gn_pair_lives) and count it as sent. */
+ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
+{
+	struct gn_half *half = &so->ep->tx;
+	struct gn_ring *ring = &p->sh->tx, body;
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	uint32_t len = (uint32_t)io->total;
+	uint64_t room = gn_record_room(io->total);
+	int64_t space;
+	int rc = 0;
+
+	if (unlikely(atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) != GN_LANE_RING))
+		return GN_OTHER_LANE;
+	if (io->name && !gn_pair_is_named(p, io->name, io->name_len))
+		return GN_OTHER_LANE; /* the place was given to another pair meanwhile */
+	if (atomic_load_explicit(&p->tx.dir->consent, memory_order_relaxed) != GN_CONSENT_GIVEN ||
+	    atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) || too_large(so, fd, p, io->total) || room > gn_ring_room(&p->tx)) {
+		gn_pair_tx_back(so, p);
+		return GN_OTHER_LANE;
+	}
+	space = gn_ring_space(ring, &p->tx);
+	if (space < 0) {
+		gn_pair_tx_back(so, p); /* nonsense: [RING-2] */
+		return GN_OTHER_LANE;
+	}
+	if ((uint64_t)space >= room) {
+		body = *ring;
+		gn_ring_put(ring, &p->tx, 0, &len, sizeof len);
+		body.own += (uint32_t)sizeof len;
+		gn_cursor_copy(&c, &body, &p->tx, len, true);
+		if (gn_ring_publish(ring, &p->tx, (uint32_t)room))
+			rc = gn_pair_bell(so, fd, p);
+	} else if (!p->peer.family) {
+		return -EAGAIN;
+	} /* else UDP throws it away without a word, as a full socket would */
+	if (rc == -ECONNREFUSED) {
+		gn_pair_tx_back(so, p);
+		return rc;
+	}
+	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + len, memory_order_relaxed);
+	atomic_store_explicit(&half->ring_msgs, half->ring_msgs + 1, memory_order_relaxed);
+	return is_stalled(p) ? -ESTALE : (ssize_t)len;
+}
+
+/* The pair's name as recvfrom() gives it. */
+static void name_out(struct gn_sock *so, int fd, const struct gn_pair *p, struct gn_io *io)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+
+	if (!io->name)
+		return;
+	if (!p->peer.family && gn_sys_getpeername(fd, &ss, &len) == 0) { /* it may have been bound after we met */
+		len = len > sizeof(sa_family_t) ? len : 0;
+	} else {
+		ss = p->to;
+		len = p->to_len;
+	}
+	memcpy(io->name, &ss, GN_MIN(len, io->name_len));
+	io->name_len = len;
+	(void)so;
+}
+
+/* One record. -EAGAIN: none. */
+static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io, struct gn_taken *taken)
+{
+	struct gn_half *half = &so->ep->rx;
+	struct gn_ring *ring = &p->sh->rx, body;
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	uint32_t lane = gn_pair_rx_lane(p), gone = atomic_load(&p->sh->gone), len, copy;
+	int64_t there;
+
+	if (lane == GN_LANE_KERNEL || !atomic_load_explicit(&p->sh->rx_open, memory_order_relaxed)) {
+		if (gone && lane == GN_LANE_KERNEL)
+			gn_pair_rx_done(so, p);
+		return -EAGAIN;
+	}
+	there = gn_ring_readable(ring, &p->rx);
+	if (there == 0) {
+		if (lane == GN_LANE_BACK || gone)
+			gn_pair_rx_done(so, p);
+		return -EAGAIN;
+	}
+	if (there >= (int64_t)sizeof len)
+		gn_ring_get(ring, &p->rx, 0, &len, sizeof len);
+	if (there < (int64_t)sizeof len || (int64_t)gn_record_room(len) > there) {
+		gn_pair_rx_done(so, p); /* a length that cannot be: [RING-2] */
+		atomic_store(&p->rx.dir->deaf, GN_DEAF_SHUT);
+		return -EAGAIN;
+	}
+	copy = (uint32_t)GN_MIN((size_t)len, io->total);
+	body = *ring;
+	body.own += (uint32_t)sizeof len;
+	gn_cursor_copy(&c, &body, &p->rx, copy, false);
+	name_out(so, fd, p, io);
+	io->control_len = 0;
+	io->out_flags = copy < len ? MSG_TRUNC : 0;
+	if (!(io->flags & MSG_PEEK)) {
+		if (gn_ring_consume(ring, &p->rx, (uint32_t)gn_record_room(len)))
+			taken->room_for = p;
+		atomic_store_explicit(&half->ring_bytes, half->ring_bytes + len, memory_order_relaxed);
+		atomic_store_explicit(&half->ring_msgs, half->ring_msgs + 1, memory_order_relaxed);
+	}
+	return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+}
+
+/* Is this, from there, a bell of ours? Opens the ring that it marks. [DGRAM-2] */
+static bool is_bell(struct gn_sock *so, const uint8_t *bytes, const struct sockaddr_storage *from, socklen_t from_len)
+{
+	struct gn_dgram *d = so->dgram;
+	struct gn_addr source = {0};
+	struct gn_pair *p;
+
+	for (uint32_t i = 0; i < GN_PAIRS; i++) {
+		p = &d->pair[i];
+		if (!gn_pair_is_mapped(p) || memcmp(p->nonce, bytes, sizeof p->nonce) != 0)
+			continue;
+		if (p->peer.family && (gn_addr_from_sockaddr(&source, (const struct sockaddr *)from, from_len) < 0 ||
+				       !gn_addr_equal(&source, &p->peer)))
+			continue;
+		if (gn_pair_rx_lane(p) != GN_LANE_KERNEL)
+			atomic_store(&p->sh->rx_open, 1);
+		return true;
+	}
+	for (uint32_t i = 0; i < GN_NONCES && i < d->buried; i++)
+		if (memcmp(d->nonces[i], bytes, GN_NONCE_BYTES) == 0)
+			return true;
+	return false;
+}
+
+int gn_dgram_purge(struct gn_sock *so, int fd)
+{
+	uint8_t bytes[GN_NONCE_BYTES + 1];
+	struct sockaddr_storage from;
+	struct iovec iov = {bytes, sizeof bytes};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t rc;
+
+	for (;;) {
+		msg.msg_name = &from;
+		msg.msg_namelen = sizeof from;
+		rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+		if (rc < 0)
+			return (int)rc;
+		if (rc != GN_NONCE_BYTES || !is_bell(so, bytes, &from, msg.msg_namelen))
+			return 1;
+		gn_sys_recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+	}
+}
+
+static void first_bytes(const struct gn_io *io, uint8_t to[GN_NONCE_BYTES])
+{
+	size_t have = 0;
+
+	for (size_t i = 0; i < io->iovcnt && have < GN_NONCE_BYTES; i++) {
+		size_t run = GN_MIN(io->iov[i].iov_len, GN_NONCE_BYTES - have);
+
+		memcpy(to + have, io->iov[i].iov_base, run);
+		have += run;
+	}
+}
+
+/* A datagram by the kernel, without waiting. */
+static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct gn_taken *taken)
+{
+	struct msghdr msg;
+	uint8_t bytes[GN_NONCE_BYTES];
+	ssize_t rc;
+
+	do {
+		/* AF_UNIX keeps order: a datagram that the ring comes before is not taken, only seen. */
+		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX) {
+			rc = gn_dgram_purge(so, fd);
+			if (rc < 0)
+				return rc;
+			for (uint32_t i = 0, mask = gn_dgram_mask(so->dgram); so->ep->domain == AF_UNIX && i < GN_PAIRS; i++)
+				if ((mask >> i & 1) && gn_pair_rx_lane(&so->dgram->pair[i]) != GN_LANE_KERNEL &&
+				    atomic_load(&so->dgram->pair[i].sh->rx_open) && gn_pair_has(&so->dgram->pair[i]))
+					return -ERESTART;
+		}
+		msg = (struct msghdr){
+			.msg_name = &taken->from,
+			.msg_namelen = sizeof taken->from,
+			.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+			.msg_iovlen = io->iovcnt,
+			.msg_control = io->control,
+			.msg_controllen = io->control_len,
+		};
+		rc = gn_sys_recvmsg(fd, &msg, (io->flags & ~MSG_WAITALL) | MSG_DONTWAIT);
+		if (rc < 0)
+			return rc;
+		if (rc == GN_NONCE_BYTES)
+			first_bytes(io, bytes);
+	} while (rc == GN_NONCE_BYTES && io->total >= GN_NONCE_BYTES && is_bell(so, bytes, &taken->from, msg.msg_namelen));
+	if (io->name)
+		memcpy(io->name, &taken->from, GN_MIN(io->name_len, msg.msg_namelen));
+	io->name_len = io->name ? msg.msg_namelen : 0;
+	io->control_len = msg.msg_controllen;
+	io->out_flags = msg.msg_flags;
+	if (!(io->flags & MSG_PEEK)) {
+		atomic_fetch_add_explicit(&so->ep->rx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
+		atomic_fetch_add_explicit(&so->ep->rx.kernel_msgs, 1, memory_order_relaxed);
+		taken->by_kernel = true;
+		taken->from_len = msg.msg_namelen;
+	}
+	return rc;
+}
+
+static ssize_t rings_take(struct gn_sock *so, int fd, struct gn_io *io, struct gn_taken *taken)
+{
+	struct gn_dgram *d = so->dgram;
+	uint32_t mask = gn_dgram_mask(d), last = atomic_load_explicit(&d->shared->last, memory_order_relaxed);
+	uint32_t behind = last < GN_PAIRS - 1 ? ~0u << (last + 1) : 0;
+	struct gn_pair *p;
+	ssize_t n;
+
+	/* In turn, beginning behind the pair that was read last. */
+	for (int half = 0; half < 2; half++) {
+		GN_FOR_PAIRS(d, p, mask & (half ? ~behind : behind)) {
+			n = pair_take(so, fd, p, io, taken);
+			if (n == -EAGAIN)
+				continue;
+			if (last != (uint32_t)(p - d->pair))
+				atomic_store_explicit(&d->shared->last, (uint32_t)(p - d->pair), memory_order_relaxed);
+			d->shared->records++;
+			return n;
+		}
+	}
+	return -EAGAIN;
+}
+
+/* Pairs whose peers have switched and whose rings are not open yet. */
+static uint32_t closed_rings(const struct gn_dgram *d)
+{
+	const struct gn_pair *p;
+	uint32_t closed = 0;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		if (!atomic_load_explicit(&p->sh->rx_open, memory_order_relaxed) && gn_pair_rx_lane(p) != GN_LANE_KERNEL)
+			closed |= 1u << (p - d->pair);
+	return closed;
+}
+
+/* The kernel's queue; when it is empty, all that came before a switch has been read. */
+static ssize_t queue_take(struct gn_sock *so, int fd, struct gn_io *io, struct gn_taken *taken)
+{
+	struct gn_dgram *d = so->dgram;
+	uint32_t closed = closed_rings(d);
+	struct gn_pair *p;
+	ssize_t n = kernel_take(so, fd, io, taken);
+
+	d->shared->records = 0;
+	d->shared->looked_ticks = gn_ticks();
+	if (n == -ERESTART || (n == -EAGAIN && closed)) {
+		GN_FOR_PAIRS(d, p, closed)
+			atomic_store(&p->sh->rx_open, 1);
+		n = rings_take(so, fd, io, taken);
+	}
+	return n;
+}
+
+/* A peer writes to the kernel again: the rings go first. */
+static bool going_back(const struct gn_dgram *d)
+{
+	const struct gn_pair *p;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		if (gn_pair_rx_lane(p) == GN_LANE_BACK)
+			return true;
+	return false;
+}
+
+ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken)
+{
+	struct gn_dgram_shared *sh = so->dgram->shared;
+	ssize_t n;
+
+	if (unlikely(!gn_dgram_is_quiet(so)) && (sh->records >= RECORDS_MAX || gn_ticks() - sh->looked_ticks > LOOK_TICKS) &&
+	    !going_back(so->dgram)) {
+		n = queue_take(so, fd, io, taken);
+		return n == -EAGAIN ? rings_take(so, fd, io, taken) : n;
+	}
+	n = rings_take(so, fd, io, taken);
+	return n == -EAGAIN && ask_kernel ? queue_take(so, fd, io, taken) : n;
+}
+
+bool gn_dgram_is_quiet(const struct gn_sock *so)
+{
+	const struct gn_pair *p = gn_pair_connected(so->dgram);
+
+	return p && gn_pair_is_mapped(p) && atomic_load_explicit(&p->sh->rx_open, memory_order_relaxed) &&
+	       gn_pair_rx_lane(p) == GN_LANE_RING && atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) == GN_LANE_RING &&
+	       !atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed);
+}

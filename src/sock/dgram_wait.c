@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* Datagram pairs: spinning, parking and readiness, over several rings and the kernel's queue at once. Theory in wait.c. */
+#include "sock/dgram.h"
+
+#define LOOKS 16
+#define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
+#define NAP_NS GN_NS_PER_MS
+#define IN_BITS (POLLIN | POLLRDNORM)
+#define OUT_BITS (POLLOUT | POLLWRNORM)
+
+/* Something to look at: records, or a switch that was not noticed yet. */
+static bool rings_changed(const struct gn_dgram *d)
+{
+	const struct gn_pair *p;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {
+		uint32_t lane = gn_pair_rx_lane(p);
+
+		if (lane != GN_LANE_KERNEL &&
+		    (gn_pair_has(p) || lane == GN_LANE_BACK || !atomic_load_explicit(&p->sh->rx_open, memory_order_relaxed)))
+			return true;
+	}
+	return false;
+}
+
+void gn_dgram_publish_cpu(struct gn_sock *so, uint32_t cpu)
+{
+	struct gn_pair *p;
+
+	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram)) {
+		if (atomic_load_explicit(&p->rx.dir->c_cpu, memory_order_relaxed) == cpu)
+			continue;
+		atomic_store_explicit(&p->rx.dir->c_cpu, cpu, memory_order_relaxed);
+		atomic_store_explicit(&p->tx.dir->p_cpu, cpu, memory_order_relaxed);
+	}
+}
+
+/* The processor of whom a spin would wait for: the peer that was heard last. False: of nobody. */
+bool gn_dgram_peer_cpu(const struct gn_sock *so, uint32_t *cpu)
+{
+	const struct gn_dgram *d = so->dgram;
+	uint32_t mask = gn_dgram_mask(d), last = atomic_load_explicit(&d->shared->last, memory_order_relaxed) % GN_PAIRS;
+
+	if (!mask)
+		return false;
+	if (!(mask >> last & 1))
+		last = (uint32_t)__builtin_ctz(mask);
+	*cpu = atomic_load_explicit(&d->pair[last].rx.dir->p_cpu, memory_order_relaxed);
+	return true;
+}
+
+static void arm_rings(struct gn_dgram *d)
+{
+	struct gn_pair *p;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		atomic_store(&p->rx.dir->c_parked, 1);
+}
+
+/* Others that sleep, and epoll sets, want their bells still. */
+static void disarm_rings(struct gn_sock *so, bool others)
+{
+	struct gn_pair *p;
+
+	if (others || so->watches)
+		return;
+	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram))
+		if (atomic_load_explicit(&p->rx.dir->c_parked, memory_order_relaxed))
+			atomic_store_explicit(&p->rx.dir->c_parked, 0, memory_order_relaxed);
+}
+
+/* Before a sleep: whoever was written to and has not read may be dead, and then its answer is the kernel's. */
+static void check_peers(struct gn_sock *so, int fd)
+{
+	struct gn_dgram *d = so->dgram;
+	struct gn_pair *p;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		if (atomic_load_explicit(&p->tx.dir->tail, memory_order_relaxed) != p->sh->tx.own)
+			gn_pair_lives(so, fd, p);
+}
+
+static bool spin_slice(const struct gn_dgram *d)
+{
+	uint64_t end = gn_now_ns() + SLICE_NS;
+
+	do {
+		for (int i = 0; i < LOOKS; i++) {
+			if (rings_changed(d))
+				return true;
+			gn_cpu_relax();
+		}
+	} while (gn_now_ns() < end);
+	return false;
+}
+
+/* Spins by slices; each call is one round of a wait. True: look (again), at the kernel too. */
+static bool spin_round(struct gn_sock *so, uint32_t round)
+{
+	uint32_t rounds = (uint32_t)(gn_world.spin_max_ns / SLICE_NS);
+
+	if (!gn_dgram_mask(so->dgram) || round >= rounds)
+		return false;
+	if (round == 0 && !gn_spin_now(so, NULL))
+		return false;
+	if (round > 0 && so->spin_skip)
+		return false;
+	if (spin_slice(so->dgram)) {
+		gn_spin_result(so, true);
+		return true;
+	}
+	if (round + 1 < rounds)
+		return true;
+	gn_spin_result(so, false);
+	return false;
+}
+
+/* Sleeps until something is in the kernel's queue: a datagram, a bell, or an error. The first of several threads sleeps in recv(), which
+ * restarts as a program expects; one bell wakes one such sleeper only, so the others look for themselves. */
+static ssize_t sleep_rx(int fd, bool second)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	struct timespec ts = gn_timespec(NAP_NS);
+	ssize_t rc;
+	char byte;
+
+	if (!second)
+		return gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+	rc = gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+	return rc == 0 ? -EAGAIN : rc;
+}
+
+int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t round)
+{
+	struct gn_dgram *d = so->dgram;
+	bool second, others;
+	ssize_t rc = 0;
+
+	gn_cpu_publish(so);
+	if (spin_round(so, round))
+		return 0;
+	second = atomic_fetch_add(&so->ep->sleepers, 1) > 0;
+	arm_rings(d);
+	if (!rings_changed(d)) {
+		check_peers(so, fd);
+		rc = sleep_rx(fd, second);
+	}
+	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
+	disarm_rings(so, others);
+	if (rc == -EAGAIN)
+		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
+	return rc < 0 ? (int)rc : 0;
+}
+
+static bool has_room(const struct gn_pair *p)
+{
+	uint32_t queued = p->sh->tx.own - atomic_load(&p->tx.dir->tail);
+
+	return queued > p->tx.size || p->tx.size - queued >= gn_ring_room(&p->tx) || atomic_load(&p->tx.dir->deaf) ||
+	       atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN;
+}
+
+static bool spin_room(const struct gn_pair *p)
+{
+	uint64_t end = gn_now_ns() + gn_world.spin_max_ns;
+
+	do {
+		for (int i = 0; i < LOOKS; i++) {
+			if (has_room(p))
+				return true;
+			gn_cpu_relax();
+		}
+	} while (gn_now_ns() < end);
+	return false;
+}
+
+/* Room for the next record, in the ring of an AF_UNIX pair. Data that waits in the kernel's queue hides bells: then short naps. */
+int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns)
+{
+	struct pollfd ask = {fd, 0, 0};
+	struct timespec ts = gn_timespec(NAP_NS);
+	bool spun;
+	int rc = 0;
+
+	gn_cpu_publish(so);
+	if (gn_spin_now(so, NULL)) {
+		spun = spin_room(p);
+		gn_spin_result(so, spun);
+		if (spun)
+			return 0;
+	}
+	gn_lock(&so->ep->rx.lock);
+	if (gn_dgram_purge(so, fd) == -EAGAIN)
+		ask.events = POLLIN;
+	gn_unlock(&so->ep->rx.lock);
+	atomic_store(&p->tx.dir->p_parked, 1);
+	if (!has_room(p)) {
+		if (ask.events && !deadline_ns) {
+			char byte;
+
+			rc = (int)gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+			rc = rc == -EAGAIN ? 0 : rc;
+		} else {
+			rc = (int)gn_neg(gn_real.ppoll(&ask, 1, &ts, NULL));
+		}
+	}
+	atomic_store(&p->tx.dir->p_parked, 0);
+	if (rc < 0)
+		return rc;
+	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
+}
+
+static bool tx_on_ring(const struct gn_pair *p)
+{
+	return p && gn_pair_is_mapped(p) && atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) == GN_LANE_RING;
+}
+
+/* What the kernel says of its queue when bells are out of it. */
+static short kernel_bits(struct gn_sock *so, int fd, short want)
+{
+	struct pollfd p = {fd, want, 0};
+
+	if (gn_sys_poll(&p, 1, 0) <= 0)
+		return 0;
+	if (!(p.revents & POLLIN) || (p.revents & POLLERR) || !gn_lock_try(&so->ep->rx.lock))
+		return p.revents;
+	if (gn_dgram_purge(so, fd) == -EAGAIN && !(p.revents & (POLLRDHUP | POLLHUP)))
+		p.revents &= (short)~IN_BITS;
+	gn_unlock(&so->ep->rx.lock);
+	return p.revents;
+}
+
+short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
+{
+	struct gn_dgram *d = so->dgram;
+	const struct gn_pair *p, *to = gn_pair_connected(d);
+	short bits = 0, ask = want | POLLIN | POLLRDHUP;
+
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		if (gn_pair_rx_lane(p) != GN_LANE_KERNEL && gn_pair_has(p))
+			bits = IN_BITS;
+	if (tx_on_ring(to)) {
+		ask &= (short)~OUT_BITS;
+		if (to->peer.family || has_room(to))
+			bits |= OUT_BITS;
+	}
+	if (atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))
+		bits |= POLLERR;
+	if (ask_kernel && !(bits & want & IN_BITS))
+		bits |= kernel_bits(so, fd, ask);
+	return bits & (want | POLLHUP | POLLERR);
+}
+
+/* Changes whenever a record came: news for edge-triggered sets. */
+uint32_t gn_dgram_news(const struct gn_sock *so)
+{
+	const struct gn_pair *p;
+	uint32_t sum = 0;
+
+	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram))
+		sum += atomic_load_explicit(&p->rx.dir->head, memory_order_acquire);
+	return sum;
+}
+
+bool gn_dgram_arm(struct gn_sock *so, int fd, short events)
+{
+	struct gn_pair *to = gn_pair_connected(so->dgram);
+
+	arm_rings(so->dgram);
+	if ((events & OUT_BITS) && tx_on_ring(to))
+		atomic_store(&to->tx.dir->p_parked, 1);
+	check_peers(so, fd);
+	return !gn_dgram_ready(so, fd, events, false);
+}
+
+void gn_dgram_disarm(struct gn_sock *so)
+{
+	struct gn_pair *to = gn_pair_connected(so->dgram);
+
+	disarm_rings(so, atomic_load(&so->ep->sleepers) > 1);
+	if (tx_on_ring(to) && atomic_load_explicit(&to->tx.dir->p_parked, memory_order_relaxed))
+		atomic_store_explicit(&to->tx.dir->p_parked, 0, memory_order_relaxed);
+}
+
+/* After a wake-up: takes the bells out. */
+void gn_dgram_check(struct gn_sock *so, int fd)
+{
+	int rc;
+
+	gn_lock(&so->ep->rx.lock);
+	rc = gn_dgram_purge(so, fd);
+	gn_unlock(&so->ep->rx.lock);
+	if (rc < 0 && rc != -EAGAIN)
+		atomic_store(&so->ep->so_error, (uint32_t)-rc); /* the kernel tells it once */
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sets that are waited for themselves: in another set, or by poll and select.
+ *
+ * The kernel shows such an outer set readable when its bells are. So all its watches stay armed, and an eventfd among the bells is readable
+ * just while a watch has something that a wait would report. The program may read a socket without asking the set, so before the kernel
+ * is asked about an outer set, gn_epset_sync() makes that true again.
+ */
+#include "base/fd.h"
+#include "sock/epset.h"
+
+/* set->lock is held. */
+static int ready_open(struct gn_epset *set)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int fd;
+
+	if (set->ready >= 0)
+		return 0;
+	if (gn_bells_open(set) < 0)
+		return -ENOMEM;
+	fd = gn_sys_eventfd(0, O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	set->ready = gn_fd_raise(fd);
+	gn_hide(set->ready);
+	return gn_sys_epoll_ctl(set->bells, EPOLL_CTL_ADD, set->ready, &ev);
+}
+
+void gn_epset_sync(struct gn_epset *set)
+{
+	struct gn_watch *heads[] = {&set->hot, &set->cold};
+	bool any = false;
+	uint64_t count = 1;
+
+	gn_lock(&set->lock);
+	set->outer = true;
+	if (set->rings && ready_open(set) == 0) {
+		gn_bells_harvest(set);
+		for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+			for (struct gn_watch *w = heads[i]->next; w != heads[i]; w = w->next) {
+				gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS));
+				any |= gn_watch_peek(w) != 0;
+			}
+		if (any)
+			gn_sys_write(set->ready, &count, sizeof count);
+		else
+			gn_sys_read(set->ready, &count, sizeof count);
+	}
+	gn_unlock(&set->lock);
+}
+
+void gn_epset_inner(struct gn_epset *set, int fd)
+{
+	struct gn_sock *in = gn_get_kind(fd, GN_KIND_EPOLL);
+
+	if (!in)
+		return;
+	gn_epset_sync(in->set);
+	gn_lock(&set->lock);
+	if (set->inner_count < GN_INNER)
+		set->inner[set->inner_count++] = fd;
+	gn_unlock(&set->lock);
+	gn_put(in);
+}
+
+void gn_inner_sync(struct gn_epset *set)
+{
+	for (int i = 0; i < set->inner_count; i++) {
+		struct gn_sock *in = gn_get_kind(set->inner[i], GN_KIND_EPOLL);
+
+		if (!in)
+			continue;
+		if (in->set->inner_count && in->set != set)
+			gn_inner_sync(in->set);
+		gn_epset_sync(in->set);
+		gn_put(in);
+	}
+}
+
+bool gn_set_sync(int fd)
+{
+	struct gn_sock *so = gn_get_kind(fd, GN_KIND_EPOLL);
+
+	if (!so)
+		return false;
+	if (so->set->inner_count)
+		gn_inner_sync(so->set);
+	gn_epset_sync(so->set);
+	gn_put(so);
+	return true;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* An epoll set and its registrations: what epoll.c and epoll_nested.c share. Theory and locks: epoll.c. */
+#ifndef GN_SOCK_EPSET_H
+#define GN_SOCK_EPSET_H
+
+#include "sock/api.h"
+
+#define GN_INNER 8
+#define GN_EPOLL_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+
+struct gn_watch {
+	struct gn_epset *set;
+	struct gn_sock *so;
+	struct gn_watch *of_sock;          /* next of the same endpoint */
+	struct gn_watch *next, *prev;      /* in set->all's or set->hot's or set->cold's ring */
+	int fd;
+	uint32_t events;
+	epoll_data_t data;
+	bool ring;                         /* in the bells, not in the program's set */
+	bool cold;                         /* armed and left to its bell */
+	bool off;                          /* one-shot, fired */
+	bool fresh;                        /* edge-triggered: report the present state once */
+	bool hint;                         /* the kernel may know something: ask it */
+	uint32_t quiet;
+	uint32_t seen;                     /* head of the ring at the last report */
+	uint32_t told;                     /* bits at the last report */
+};
+
+struct gn_epset {
+	_Atomic uint32_t lock;
+	int fd;                /* the program's set */
+	int bells;             /* hidden, -1 until the first promotion */
+	uint64_t cookie;
+	struct gn_watch kernel, hot, cold; /* list heads */
+	uint32_t rings;        /* watches in hot and cold */
+	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
+	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
+	uint64_t looked_ns;
+	uint32_t spin_skip, spin_backoff;
+	bool outer;            /* somebody waits for the set itself: another set, poll, select */
+	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */
+	int inner[GN_INNER];   /* sets in this one, by descriptor */
+	int inner_count;
+};
+
+/* set->lock is held in these. */
+void gn_bells_harvest(struct gn_epset *set);
+uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
+int gn_bells_open(struct gn_epset *set);
+
+/* epoll_nested.c */
+void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */
+void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
+void gn_inner_sync(struct gn_epset *set);   /* of all sets in this one */
+
+#endif
