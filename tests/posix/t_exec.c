@@ -5,8 +5,6 @@
 
 #include <spawn.h>
 
-extern char **environ;
-
 static void run_with_stdio(int fd, char *const argv[])
 {
 	dup2(fd, STDIN_FILENO);
