@@ -9,7 +9,7 @@ static void mark(int fd)
 	if (ioctl(fd, SIOCATMARK, &at))
 		obs("SIOCATMARK", -1);
 	else
-		note("at mark: %d", at);
+		note("at mark: %d %d", at, sockatmark(fd));
 }
 
 static void urgent(struct obs *o)
