@@ -294,7 +294,7 @@ static int disconnect(struct gn_sock *so, int fd)
 	int type = so->ep->type | (gn_flag(so->ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
 	int domain = so->ep->domain, protocol = so->ep->protocol;
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
-	int new = gn_sys_socket(domain, type | SOCK_CLOEXEC, protocol);
+	int new = so->hold_fd >= 0 ? gn_sys_dup(so->hold_fd) : gn_sys_socket(domain, type | SOCK_CLOEXEC, protocol);
 	int rc;
 
 	if (new < 0)
@@ -342,6 +342,8 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 		atomic_fetch_or(&ep->flags, GN_EP_CONNECTING);
 		return -EINPROGRESS;
 	}
+	if (ep->type == SOCK_DGRAM)
+		gn_dgram_connecting(so, fd);
 	rc = is_inet(ep) ? (int)gn_neg(gn_real.connect(fd, addr, len)) : connect_unix(so, fd, addr, len);
 	if (gn_peer_waits(so))
 		return rc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Datagram endpoints: sending and receiving. See dgram.h. */
-#include <string.h>
+#include <sys/ioctl.h>
 
 #include "sock/dgram.h"
 

@@ -519,6 +519,29 @@ static bool peer_now(struct gn_sock *so, int fd, struct gn_addr *peer)
 	return is_unix(so) || gn_addr_from_sockaddr(peer, (struct sockaddr *)&ss, len) == 0;
 }
 
+/* An AF_UNIX socket that finds another peer throws away what it has from the last one, and tells it if that was something: bells are
+ * nothing. */
+void gn_dgram_connecting(struct gn_sock *so, int fd)
+{
+	if (!so->dgram || !gn_rx_shared(so))
+		return;
+	gn_lock(&so->ep->rx.lock);
+	gn_dgram_purge(so, fd);
+	gn_unlock(&so->ep->rx.lock);
+}
+
+static void pair_forget(struct gn_sock *so, struct gn_pair *p)
+{
+	if (is_unix(so)) {
+		gn_lock(&so->ep->rx.lock);
+		pair_drop(so, p, gn_pair_has(p) ? GN_DEAF_RESET : GN_DEAF_SHUT);
+		gn_pair_rx_done(so, p);
+		gn_unlock(&so->ep->rx.lock);
+	} else {
+		pair_drop(so, p, GN_DEAF_SHUT);
+	}
+}
+
 /* connect() on datagrams changes whom we hear: pairs with others go back, and nothing that was said is lost. */
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
 {
@@ -547,7 +570,7 @@ void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
 			atomic_store(&d->shared->connected, i + 1);
 			note_tx_lane(so, p, atomic_load(&p->sh->tx_lane));
 		} else if (gn_pair_is_mapped(p)) {
-			pair_drop(so, p, GN_DEAF_SHUT);
+			pair_forget(so, p);
 		} else if (atomic_load(&p->state) != GN_PAIR_FREE) {
 			pair_clear(so, p); /* its meeting place may be another now */
 		}

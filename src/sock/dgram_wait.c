@@ -6,7 +6,7 @@
 #define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
 #define NAP_NS GN_NS_PER_MS
 #define IN_BITS (POLLIN | POLLRDNORM)
-#define OUT_BITS (POLLOUT | POLLWRNORM)
+#define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
 /* Something to look at: records, or a switch that was not noticed yet. */
 static bool rings_changed(const struct gn_dgram *d)

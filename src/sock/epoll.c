@@ -19,6 +19,7 @@
 
 #define LOOK_NS (50 * GN_NS_PER_US)  /* how long rings alone may keep the kernel's descriptors waiting */
 #define SPIN_LOOK_NS (10 * GN_NS_PER_US)
+#define STREAK 8                     /* calls in which the rings had something, before they may go first */
 #define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
 #define COOKIE 0x676e65a5d0000000ull
 
@@ -420,6 +421,8 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 		gn_unlock(&lists);
 		if (unlikely(set->set->outer))
 			gn_epset_sync(set->set);
+		else if (rc == 0 && op != EPOLL_CTL_DEL && gn_on_ring(so) && atomic_load(&set->set->sleeping))
+			gn_epset_poke(set->set);
 	} else {
 		rc = gn_is_hidden(fd) ? -EBADF : gn_sys_epoll_ctl(setfd, op, fd, event);
 		if (rc == 0 && op == EPOLL_CTL_ADD && set)
@@ -441,6 +444,8 @@ static bool has_news(const struct gn_watch *w, uint32_t now, uint32_t head)
 
 static uint32_t ring_head(const struct gn_watch *w)
 {
+	if (unlikely(w->so->dgram))
+		return gn_dgram_news(w->so);
 	return w->so->rx.dir ? atomic_load_explicit(&w->so->rx.dir->head, memory_order_acquire) : 0;
 }
 
@@ -521,8 +526,13 @@ void gn_bells_harvest(struct gn_epset *set)
 		for (int i = 0; i < n; i++) {
 			struct gn_watch *w = ev[i].data.ptr;
 
-			if (!w)
-				continue; /* set->ready */
+			if (!w) { /* set->ready */
+				uint64_t count;
+
+				if (!set->outer)
+					gn_sys_read(set->ready, &count, sizeof count);
+				continue;
+			}
 			w->hint = true;
 			w->quiet = 0;
 			if (!gn_all_in_ring(w->so))
@@ -609,7 +619,7 @@ static bool set_spin_now(struct gn_epset *set)
 	}
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot && tries++ < 8 && !elsewhere; w = w->next)
-		elsewhere = gn_all_in_ring(w->so) && gn_spin_now(w->so, w->so->rx.dir);
+		elsewhere = (w->so->dgram || gn_all_in_ring(w->so)) && gn_spin_now(w->so, w->so->rx.dir);
 	gn_unlock(&set->lock);
 	return elsewhere;
 }
@@ -695,8 +705,10 @@ static int park(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	if (arm_hot(set)) {
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
+		atomic_fetch_add(&set->sleeping, 1);
 		if (n == 0)
 			n = kernel_wait(set, events, max, deadline_ns, mask);
+		atomic_fetch_sub(&set->sleeping, 1);
 	}
 	disarm_hot(set);
 	if (n > 0)
@@ -704,27 +716,62 @@ static int park(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	return n;
 }
 
+/* Is the kernel's set due for a look? Rings that had something in each of the last calls may go first for LOOK_NS. */
+static bool look_is_due(const struct gn_epset *set, uint64_t now)
+{
+	return set->was_full || set->streak < STREAK || now - set->looked_ns >= LOOK_NS;
+}
+
+/* What the kernel has now. *rang: the bells were among it. */
+static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now, bool *rang)
+{
+	int k = max ? gn_sys_epoll_pwait(set->fd, events, max, 0, NULL) : 0;
+
+	set->looked_ns = now;
+	if (k > 0)
+		*rang = filter(set, events, &k);
+	return k;
+}
+
+/* Both sides once. They take turns at being first, so that neither starves the other when `max` is small. */
+static int look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now)
+{
+	bool rang = false;
+	int n = 0, k = 0;
+
+	if (!look_is_due(set, now)) {
+		n = scan_locked(set, events, max);
+		if (n)
+			return n;
+	}
+	set->turn = !set->turn;
+	if (set->turn) {
+		n = scan_locked(set, events, max);
+		k = kernel_look(set, events + n, max - n, now, &rang);
+		if (k >= 0 && rang && n == 0) /* the rings once in a call: what was reported must not be reported twice */
+			n = scan_locked(set, events + k, max - k);
+	} else {
+		k = kernel_look(set, events, max, now, &rang);
+		if (k >= 0)
+			n = scan_locked(set, events + k, max - k);
+	}
+	return k < 0 && !n ? k : n + (k > 0 ? k : 0);
+}
+
 static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
 	uint64_t now;
-	int n, k;
+	int n;
 
 	for (;;) {
-		n = scan_locked(set, events, max);
 		now = gn_now_ns();
-		if (n == max || (n && now - set->looked_ns < LOOK_NS))
+		n = look(set, events, max, now);
+		set->was_full = n == max;
+		if (n > 0)
+			set->streak++;
+		if (n || now >= deadline_ns)
 			return n;
-		set->looked_ns = now;
-		k = gn_sys_epoll_pwait(set->fd, events + n, max - n, 0, NULL);
-		/* The rings once in a call: what was reported is ready still, and must not be reported twice. */
-		if (k > 0 && filter(set, events + n, &k) && n == 0 && k < max)
-			k += scan_locked(set, events + k, max - k);
-		if (n + (k > 0 ? k : 0))
-			return n + (k > 0 ? k : 0);
-		if (k < 0)
-			return k;
-		if (now >= deadline_ns)
-			return 0;
+		set->streak = 0;
 		n = spin(set, events, max, deadline_ns);
 		if (n == 0)
 			n = park(set, events, max, deadline_ns, mask);
@@ -765,7 +812,9 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 				gn_epset_sync(set);
 			return n;
 		}
+		atomic_fetch_add(&set->sleeping, 1);
 		n = kernel_wait(set, events, max, deadline, mask);
+		atomic_fetch_sub(&set->sleeping, 1);
 		if (n <= 0)
 			return n;
 		filter(set, events, &n);

@@ -50,6 +50,16 @@ void gn_epset_sync(struct gn_epset *set)
 	gn_unlock(&set->lock);
 }
 
+void gn_epset_poke(struct gn_epset *set)
+{
+	uint64_t count = 1;
+
+	gn_lock(&set->lock);
+	if (ready_open(set) == 0)
+		gn_sys_write(set->ready, &count, sizeof count);
+	gn_unlock(&set->lock);
+}
+
 void gn_epset_inner(struct gn_epset *set, int fd)
 {
 	struct gn_sock *in = gn_get_kind(fd, GN_KIND_EPOLL);

@@ -37,6 +37,10 @@ struct gn_epset {
 	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
 	uint64_t looked_ns;
 	uint32_t spin_skip, spin_backoff;
+	uint32_t streak;       /* calls in a row in which there was something */
+	bool was_full;         /* the last call had no room for more: others may have waited */
+	bool turn;             /* who is first: the rings or the kernel */
+	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */
 	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */
 	int inner[GN_INNER];   /* sets in this one, by descriptor */
@@ -50,6 +54,7 @@ int gn_bells_open(struct gn_epset *set);
 
 /* epoll_nested.c */
 void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */
+void gn_epset_poke(struct gn_epset *set);   /* wakes a thread that sleeps on the set: a registration changed */
 void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
 void gn_inner_sync(struct gn_epset *set);   /* of all sets in this one */
 

@@ -48,6 +48,7 @@ static void child_sock(struct gn_sock *so)
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;
+	gn_dgram_forked(so);
 }
 
 pid_t gn_fork(pid_t (*real_fork)(void))

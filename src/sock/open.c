@@ -102,6 +102,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 		return;
 	gn_watches_drop(so);
 	say_goodbye(so, fd);
+	gn_dgram_goodbye(so);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
 	gn_peer_drop(so);
@@ -190,6 +191,7 @@ static void make_way(int fd)
 			so->held_fd = moved;
 		if (so->meeting.fd == fd)
 			so->meeting.fd = moved;
+		gn_dgram_fd_moved(so, fd, moved);
 		gn_put(so);
 	}
 }

@@ -259,7 +259,9 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 		return rc;
 	if (level == SOL_SOCKET && is_timeout(name))
 		timeout_note(so->ep, name, value, len);
-	if (so->ep->domain == AF_UNIX)
+	if (so->ep->type == SOCK_DGRAM)
+		gn_dgram_option(so, fd, level, name, value, len);
+	else if (so->ep->domain == AF_UNIX)
 		pin_for_option(so, fd, level, name);
 	else if (so->ep->type == SOCK_STREAM && gn_sys_getsockopt(fd, level, name, now, &now_len) == 0)
 		option_note(so, level, name, now, now_len);
@@ -315,12 +317,13 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
 {
-	if (level == SOL_SOCKET && name == SO_ERROR && value && len && so->ep->type != SOCK_DGRAM) {
+	if (level == SOL_SOCKET && name == SO_ERROR && value && len && (so->ep->type != SOCK_DGRAM || so->dgram)) {
 		uint32_t error;
 
 		if (unlikely(gn_peer_waits(so)) && gn_peer_settle(so, fd) == -ECONNREFUSED)
 			return number_out(ECONNREFUSED, value, len);
-		gn_judge(so, fd);
+		if (!so->dgram)
+			gn_judge(so, fd);
 		error = atomic_exchange(&so->ep->so_error, 0);
 		if (error)
 			return number_out((int)error, value, len);
@@ -406,7 +409,9 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}
-	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
+	if (request == FIONREAD && arg && so->dgram && gn_rx_shared(so))
+		return gn_dgram_unread(so, fd, arg);
+	if (request == SIOCOUTQ && arg && !so->dgram && gn_tx_shared(so)) {
 		gn_lock(&so->ep->tx.lock);
 		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
 		gn_unlock(&so->ep->tx.lock);

@@ -39,7 +39,7 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 			gn_set_sync(fds[i].fd);
 			continue;
 		}
-		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->dgram;
+		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED);
 		gn_put(so);
 		if (yes)
 			return true;

@@ -245,6 +245,7 @@ void gn_pin(struct gn_sock *so, int fd, enum gn_reason why)
 
 	atomic_fetch_or(&ep->flags, GN_EP_PINNED);
 	gn_why(ep, why);
+	gn_dgram_pin(so);
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED)
 		return;
 	atomic_store(&so->rx.dir->consent, GN_CONSENT_REFUSED);

@@ -70,9 +70,12 @@ static short hang_up(struct gn_sock *so, short in)
 
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 {
-	short in = ready_in(so, fd, ask_kernel);
-	short out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
-	short reset;
+	short in, out, reset;
+
+	if (unlikely(so->dgram))
+		return gn_dgram_ready(so, fd, want, ask_kernel);
+	in = ready_in(so, fd, ask_kernel);
+	out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
 
 	if (unlikely(in & POLLRDHUP))
 		gn_judge(so, fd);
@@ -87,12 +90,14 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 
 bool gn_all_in_ring(const struct gn_sock *so)
 {
-	return gn_rx_shared(so) && positioned_on_ring(so);
+	return !so->dgram && gn_rx_shared(so) && positioned_on_ring(so);
 }
 
 /* Flag first, then the look; gn_ring_publish() has them the other way round. */
 bool gn_arm(struct gn_sock *so, int fd, short events)
 {
+	if (unlikely(so->dgram))
+		return gn_dgram_arm(so, fd, events);
 	if ((events & (IN_BITS | POLLRDHUP)) && gn_rx_shared(so))
 		atomic_store(&so->rx.dir->c_parked, 1);
 	if ((events & OUT_BITS) && gn_tx_shared(so))
@@ -102,6 +107,10 @@ bool gn_arm(struct gn_sock *so, int fd, short events)
 
 void gn_disarm(struct gn_sock *so)
 {
+	if (unlikely(so->dgram)) {
+		gn_dgram_disarm(so);
+		return;
+	}
 	if (so->rx.dir && atomic_load_explicit(&so->rx.dir->c_parked, memory_order_relaxed))
 		atomic_store_explicit(&so->rx.dir->c_parked, 0, memory_order_relaxed);
 	if (so->tx.dir && atomic_load_explicit(&so->tx.dir->p_parked, memory_order_relaxed))

@@ -297,6 +297,7 @@ socklen_t gn_peer_source(const struct gn_sock *so, void *name, socklen_t room); 
 
 /* dgram.c */
 void gn_dgram_free(struct gn_sock *so);
+void gn_dgram_connecting(struct gn_sock *so, int fd);
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
 int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
 void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */

@@ -104,6 +104,10 @@ void gn_check_peer(struct gn_sock *so, int fd)
 {
 	char byte;
 
+	if (so->dgram) {
+		gn_dgram_check(so, fd);
+		return;
+	}
 	gn_lock(&so->ep->rx.lock);
 	if (only_bells(so) && !atomic_load(&so->peer_gone)) {
 		gn_drain_bells(so, fd);
@@ -114,9 +118,15 @@ void gn_check_peer(struct gn_sock *so, int fd)
 
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
 {
-	uint32_t peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
-					  : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
+	uint32_t peer;
 
+	if (unlikely(so->dgram)) {
+		if (!gn_dgram_peer_cpu(so, &peer))
+			return false;
+	} else {
+		peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
+					 : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
+	}
 	if (gn_world.one_cpu || !gn_world.spin_max_ns || (peer && peer == cpu_now()))
 		return false;
 	if (so->spin_skip) {
