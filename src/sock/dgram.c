@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* Datagram endpoints: sending and receiving. See dgram.h. */
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 
 #include "sock/dgram.h"
 
 #define HARMLESS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM | MSG_DONTROUTE)
 
-static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io)
+/* The pair that a datagram would go to, if it has one. */
+static struct gn_pair *pair_of(struct gn_sock *so, const struct gn_io *io)
+{
+	struct gn_dgram *d = so->dgram;
+
+	if (!d)
+		return NULL;
+	return io->name ? gn_pair_named(d, so, io->name, io->name_len) : gn_pair_connected(d);
+}
+
+static bool is_on_ring(const struct gn_pair *p)
+{
+	return p && gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_RING;
+}
+
+static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by_force)
 {
 	struct msghdr msg = {
 		.msg_name = io->name,
@@ -18,25 +34,22 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io)
 	};
 	ssize_t rc;
 
+	/* Closed to a switch while we are inside: else this datagram could come behind a later one of the same thread. */
+	atomic_fetch_add(&so->ep->tx.in_kernel, 1);
+	if (unlikely(so->dgram && !by_force && is_on_ring(pair_of(so, io)))) {
+		atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
+		return GN_OTHER_LANE;
+	}
 	if (io->iovcnt == 1 && !io->control)
 		rc = gn_neg(gn_real.sendto(fd, io->iov->iov_base, io->iov->iov_len, io->flags, io->name, io->name_len));
 	else
 		rc = gn_neg(gn_real.sendmsg(fd, &msg, io->flags));
+	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
 	if (rc < 0)
 		return rc;
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_msgs, 1, memory_order_relaxed);
 	return rc;
-}
-
-/* The pair that a datagram would go to, if it has one. */
-static struct gn_pair *pair_of(struct gn_sock *so, const struct gn_io *io)
-{
-	struct gn_dgram *d = so->dgram;
-
-	if (!d)
-		return NULL;
-	return io->name ? gn_pair_named(d, so, io->name, io->name_len) : gn_pair_connected(d);
 }
 
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
@@ -76,27 +89,48 @@ static void go_back(struct gn_sock *so, const struct gn_io *io)
 	gn_dgram_pin(so);
 }
 
-ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io)
+/* A flag that this kind of socket answers with an error, or does not know: nothing to keep in order. */
+static bool is_refused(const struct gn_sock *so, const struct gn_io *io)
+{
+	return (io->flags & MSG_OOB) && so->ep->domain != AF_INET6;
+}
+
+static ssize_t send_once(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_pair *p = pair_of(so, io);
 	bool unusual = io->control_len || (io->flags & ~HARMLESS);
 	ssize_t n;
 
-	if (unlikely(so->dgram && atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))) {
-		n = -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
-		if (n)
-			return n;
-	}
 	if (p && likely(!unusual) && gn_pair_switch_tx(so, fd, p)) {
 		n = send_ring(so, fd, p, io);
 		if (n != GN_OTHER_LANE)
 			return n;
 	}
-	if (unlikely(unusual || (io->name && so->ep->domain == AF_UNIX)) && so->dgram && !(io->flags & MSG_OOB))
+	if (unlikely(unusual || (io->name && so->ep->domain == AF_UNIX)) && so->dgram && !is_refused(so, io))
 		go_back(so, io);
-	n = send_kernel(so, fd, io);
+	n = send_kernel(so, fd, io, unusual);
 	if (n >= 0 && !unusual)
 		gn_pair_warm(so, fd, io->name, io->name_len);
+	return n;
+}
+
+/* An error that the kernel told when nobody had asked. */
+static ssize_t error_due(struct gn_sock *so)
+{
+	if (likely(!atomic_load_explicit(&so->ep->so_error, memory_order_relaxed)))
+		return 0;
+	return -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
+}
+
+ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t n = so->dgram ? error_due(so) : 0;
+
+	if (unlikely(n))
+		return n;
+	do {
+		n = send_once(so, fd, io);
+	} while (unlikely(n == GN_OTHER_LANE));
 	return n;
 }
 
@@ -156,11 +190,9 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 		taken_done(so, fd, &taken);
 		if (likely(n != -EAGAIN))
 			return n;
-		if (unlikely(atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))) {
-			n = -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
-			if (n)
-				return n;
-		}
+		n = error_due(so);
+		if (unlikely(n))
+			return n;
 		if (nonblock)
 			return -EAGAIN;
 		if (atomic_load(&so->ep->rx.shut))
@@ -173,14 +205,33 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 	}
 }
 
+/* Not from the queue of datagrams. */
+static ssize_t recv_special(int fd, struct gn_io *io)
+{
+	struct msghdr msg = {
+		.msg_name = io->name,
+		.msg_namelen = io->name_len,
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = io->control,
+		.msg_controllen = io->control_len,
+	};
+	ssize_t rc = gn_neg(gn_real.recvmsg(fd, &msg, io->flags));
+
+	if (rc >= 0) {
+		io->name_len = msg.msg_namelen;
+		io->control_len = msg.msg_controllen;
+		io->out_flags = msg.msg_flags;
+	}
+	return rc;
+}
+
 ssize_t gn_dgram_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t n = GN_OTHER_LANE;
 
-	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
-		return gn_neg(gn_real.recvmsg(fd, &(struct msghdr){.msg_name = io->name, .msg_namelen = io->name_len,
-			.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt, .msg_control = io->control,
-			.msg_controllen = io->control_len}, io->flags));
+	if (unlikely((io->flags & MSG_ERRQUEUE) || ((io->flags & MSG_OOB) && so->ep->domain == AF_UNIX)))
+		return recv_special(fd, io);
 	while (n == GN_OTHER_LANE)
 		n = gn_rx_shared(so) ? recv_shared(so, fd, io) : recv_cold(so, fd, io);
 	return n;
@@ -205,4 +256,15 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	}
 	gn_unlock(&so->ep->rx.lock);
 	return rc == 1 ? gn_sys_ioctl(fd, FIONREAD, bytes) : rc;
+}
+
+/* SIOCOUTQ of a local socket: what its peer has not read. The kernel's own answer counts differently, and knows nothing of the ring. */
+int gn_dgram_unsent(struct gn_sock *so, int fd, int *bytes)
+{
+	const struct gn_pair *p = pair_of(so, &(struct gn_io){0});
+
+	if (so->ep->domain != AF_UNIX || !is_on_ring(p))
+		return gn_sys_ioctl(fd, SIOCOUTQ, bytes);
+	*bytes = (int)GN_MIN(p->sh->tx.own - atomic_load(&p->tx.dir->tail), p->tx.size);
+	return 0;
 }

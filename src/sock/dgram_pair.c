@@ -405,6 +405,16 @@ static void note_tx_lane(struct gn_sock *so, struct gn_pair *p, uint32_t lane)
 		atomic_store(&so->ep->tx.lane, lane);
 }
 
+/* As leave_kernel(), for what we write. The tx lock is held. */
+static bool tx_leave_kernel(struct gn_ep *ep, struct gn_pair *p)
+{
+	atomic_store(&p->sh->tx_lane, GN_LANE_RING);
+	if (atomic_load(&ep->tx.in_kernel) == 0)
+		return true;
+	atomic_store(&p->sh->tx_lane, GN_LANE_KERNEL);
+	return false;
+}
+
 bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	struct gn_ep *ep = so->ep;
@@ -417,9 +427,8 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 	if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN || gn_flag(ep, GN_EP_PINNED) || atomic_load(&ep->tx.shut))
 		return false;
 	gn_lock(&ep->tx.lock);
-	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL) {
+	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
 		atomic_store(&p->tx.dir->lane, GN_LANE_RING);
-		atomic_store(&p->sh->tx_lane, GN_LANE_RING);
 		note_tx_lane(so, p, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
 		gn_why(ep, GN_WHY_NONE);

@@ -147,6 +147,8 @@ int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t 
 	}
 	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
 	disarm_rings(so, others);
+	if (rc > 0 && !others)
+		gn_dgram_check(so, fd);
 	if (rc == -EAGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return rc < 0 ? (int)rc : 0;

@@ -411,7 +411,9 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 	}
 	if (request == FIONREAD && arg && so->dgram && gn_rx_shared(so))
 		return gn_dgram_unread(so, fd, arg);
-	if (request == SIOCOUTQ && arg && !so->dgram && gn_tx_shared(so)) {
+	if (request == SIOCOUTQ && arg && so->dgram)
+		return gn_dgram_unsent(so, fd, arg);
+	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
 		gn_lock(&so->ep->tx.lock);
 		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
 		gn_unlock(&so->ep->tx.lock);

@@ -305,6 +305,7 @@ void gn_dgram_goodbye(struct gn_sock *so);           /* the last descriptor of t
 void gn_dgram_forked(struct gn_sock *so);
 void gn_dgram_fd_moved(struct gn_sock *so, int from, int to);
 int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes);
+int gn_dgram_unsent(struct gn_sock *so, int fd, int *bytes);
 void gn_dgram_option(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len);
 short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel);
 bool gn_dgram_arm(struct gn_sock *so, int fd, short events);
