@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the examples share, see address.h. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* program_invocation_short_name */
+#endif
 #include "address.h"
 
 #include <arpa/inet.h>

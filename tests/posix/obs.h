@@ -10,8 +10,8 @@
  * Nothing that varies from run to run may be printed: ports, pids, descriptors, directories and times are spelled symbolically.
  *
  * Environment: OBS_PEER_EXEC="cmd args" starts the peer anew through that command ("env": under the same preload but no relative;
- * "env -u LD_PRELOAD": a peer on the plain kernel). OBS_TRACE=1 names each case and its pids on stderr. OBS_ONLY=text runs only cases
- * whose title contains text.
+ * "env -u LD_PRELOAD": a peer on the plain kernel). OBS_TRACE=1 names each case and its pids on stderr. OBS_ONLY=text runs only the
+ * cases whose title contains text.
  */
 #ifndef OBS_H
 #define OBS_H

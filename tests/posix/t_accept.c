@@ -50,7 +50,7 @@ static void in_order(struct obs *o)
 		note("kind %x", kinds[k]);
 		for (int i = 0; i < 5; i++) {
 			c[i] = caller(kinds[k], &at, 0);
-			send(c[i], "abcde" + i, 1, 0);
+			send(c[i], &"abcde"[i], 1, 0);
 		}
 		for (int i = 0; i < 5; i++) {
 			int a = accept(lfd, NULL, NULL);

@@ -6,7 +6,8 @@ static ssize_t send_fds(int fd, const char *text, const int *fds, int n)
 {
 	char control[CMSG_SPACE(sizeof(int) * 8)] = { 0 };
 	struct iovec v = { (void *)(uintptr_t)text, strlen(text) };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)n) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control,
+			    .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)n) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -42,7 +43,8 @@ static ssize_t recv_fds(int fd, char *buf, size_t room, size_t control_room, int
 				*got = one;
 		}
 	}
-	note("%zd bytes \"%.*s\", %d descriptors, %d close-on-exec, flags %x", rc, (int)rc, buf, count, cloexec, m.msg_flags & ~MSG_CMSG_CLOEXEC);
+	note("%zd bytes \"%.*s\", %d descriptors, %d close-on-exec, flags %x", rc, (int)rc, buf, count, cloexec,
+	     m.msg_flags & ~MSG_CMSG_CLOEXEC);
 	errno = err;
 	return rc;
 }

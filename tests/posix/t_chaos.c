@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ring: yes */
-/* Random histories of one connection, from fixed seeds: calls of every form, copies, forks, pauses; the bytes must come as they went. */
+/* Random histories of one connection, from fixed seeds: calls of every form, copies, forks; the bytes must come as they went. */
 #include "obs.h"
 
 #include <sys/epoll.h>

@@ -95,7 +95,7 @@ static void three_senders(struct obs *o)
 			struct obs_name me;
 			int c = bound(kinds[k], &me);
 
-			obs("sendto", sendto(c, "hi there" + i, 8 - (size_t)i, 0, (struct sockaddr *)&at.sa, at.len));
+			obs("sendto", sendto(c, &"hi there"[i], 8 - (size_t)i, 0, (struct sockaddr *)&at.sa, at.len));
 			from.len = sizeof(from.sa);
 			obs_bytes("recvfrom", buf, recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from.sa, &from.len));
 			note("from it: %d", from.len == me.len && !memcmp(&from.sa, &me.sa, me.len));

@@ -29,10 +29,14 @@ static void show(const char *what, int ep, int timeout)
 		obs(what, rc);
 		return;
 	}
-	for (int i = 0; i < rc; i++) {
-		snprintf(text, sizeof(text), "%s %s", what, ev[i].data.u64 == TOKEN ? "token" : "other");
-		obs_events(text, rc, ev[i].events);
-	}
+	/* The order among several is nobody's promise: the token's first. */
+	for (int pass = 0; pass < 2; pass++)
+		for (int i = 0; i < rc; i++) {
+			if ((ev[i].data.u64 == TOKEN) == pass)
+				continue;
+			snprintf(text, sizeof(text), "%s %s", what, pass ? "other" : "token");
+			obs_events(text, rc, ev[i].events);
+		}
 }
 
 static int ctl(int ep, int op, int fd, uint32_t events, uint64_t data)

@@ -115,7 +115,8 @@ static void timeouts(struct obs *o)
 	FD_ZERO(&set);
 	FD_SET(o->fd, &set);
 	obs("select 60", select(o->fd + 1, &set, NULL, NULL, &tv));
-	note("waited: %d, remaining is 0: %d, set is empty: %d", now_ms() - start >= 55, tv.tv_sec == 0 && tv.tv_usec == 0, !FD_ISSET(o->fd, &set));
+	note("waited: %d, remaining is 0: %d, set is empty: %d", now_ms() - start >= 55, tv.tv_sec == 0 && tv.tv_usec == 0,
+	     !FD_ISSET(o->fd, &set));
 	start = now_ms();
 	FD_SET(o->fd, &set);
 	obs("pselect 60", pselect(o->fd + 1, &set, NULL, NULL, &ts, NULL));
