@@ -95,3 +95,11 @@ for _which, _what in (("connections", "connections over TCP and AF_UNIX carry ob
 	@test("multiprocessing: " + _what, needs=(PYTHON,), variants=("auto", "ring", "lane-kernel"))
 	def processes(bench, which=_which):
 		bench.equal(bench.output([*program("processes.py"), which, bench.dir]), "ok\n", "verdict")
+
+
+for _words, _what in ((("half_close.py", "tcp"), "clients that half-close early get the whole echo over TCP"),
+		(("half_close.py", "unix"), "clients that half-close early get the whole echo over AF_UNIX"),
+		(("edge_writer.py",), "an edge-triggered writer is told of room")):
+	@test(_what, needs=(PYTHON,), variants=("auto", "ring", "lane-kernel"))
+	def one_program(bench, words=_words):
+		bench.equal(bench.output([*program(words[0]), *words[1:]]), "ok\n", "verdict")
