@@ -161,7 +161,7 @@ INTERPOSE(ssize_t, readv, (int fd, const struct iovec *iov, int count))
 
 	if (!so)
 		return gn_real.readv(fd, iov, count);
-	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_recvmsg(so, fd, &msg, 0);
+	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_readv(so, fd, &msg);
 	gn_put(so);
 	return gn_ret(rc);
 }

@@ -489,13 +489,15 @@ int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len,
 	struct gn_sock *new;
 	int c;
 
-	if (addr && (!len || (int)*len < 0))
-		return -EINVAL;
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
 	c = accept_any(so, fd, flags);
 	if (c < 0 || !addr)
 		return c;
+	if (!len || (int)*len < 0) {
+		gn_close(c);
+		return len ? -EINVAL : -EFAULT;
+	}
 	new = gn_get(c);
 	if (new) {
 		gn_getname(new, c, addr, len, true);
@@ -519,6 +521,8 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 	}
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
+	if (peer && atomic_load(&so->ep->tx.shut) && (so->eof || atomic_load(&so->peer_gone) || (so->rx.dir && atomic_load(&so->rx.dir->fin))))
+		return -ENOTCONN; /* both halves are over */
 	if (!addr || !len)
 		return -EFAULT;
 	if ((int)*len < 0)

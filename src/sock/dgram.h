@@ -40,6 +40,7 @@ struct gn_dgram_shared {
 	_Atomic uint32_t connected; /* 1 + index of the pair that the socket is connected to */
 	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
 	_Atomic uint32_t last;      /* the pair that was read last */
+	uint32_t left_bells;
 	uint32_t records;           /* read since the kernel's queue was looked at */
 	uint64_t looked_ticks;
 	struct gn_pair_shared pair[GN_PAIRS];
@@ -118,7 +119,7 @@ bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p); /* looks at t
 int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p);                      /* 0 or -errno of the kernel socket */
 ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io); /* tx lock held */
 ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken); /* rx lock held */
-int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first in the queue */
+int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first; -EBUSY: a bell that a sleeper has to see */
 bool gn_dgram_is_quiet(const struct gn_sock *so);                                     /* nothing but bells and errors come by the kernel */
 
 /* dgram_wait.c */

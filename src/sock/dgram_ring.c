@@ -6,6 +6,7 @@
 
 #define RECORDS_MAX 64         /* from rings between two looks at the kernel's queue */
 #define LOOK_TICKS 100000      /* likewise in time: 50 us or less on processors of 2 GHz and more */
+#define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until it is taken nevertheless */
 #define STALL_TICKS 2000000    /* how long a reader may stand still before we ask whether it lives: about a millisecond */
 #define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
 #define UDP6_MAX 65527         /* IPv6's own header does not count */
@@ -187,6 +188,18 @@ static bool is_bell(struct gn_sock *so, const uint8_t *bytes, const struct socka
 	return false;
 }
 
+/* A bell stays for who sleeps until it rings: taken out before the sleeper runs, it would be slept through. Should a sleeper have been
+ * killed, nobody waits for it for ever. */
+static bool bell_is_free(struct gn_sock *so)
+{
+	struct gn_dgram_shared *sh = so->dgram->shared;
+
+	if (atomic_load(&so->ep->sleepers) != 0 && ++sh->left_bells < LEFT_MAX)
+		return false;
+	sh->left_bells = 0;
+	return true;
+}
+
 int gn_dgram_purge(struct gn_sock *so, int fd)
 {
 	uint8_t bytes[GN_NONCE_BYTES + 1];
@@ -203,6 +216,8 @@ int gn_dgram_purge(struct gn_sock *so, int fd)
 			return (int)rc;
 		if (rc != GN_NONCE_BYTES || !is_bell(so, bytes, &from, msg.msg_namelen))
 			return 1;
+		if (!bell_is_free(so))
+			return -EBUSY;
 		gn_sys_recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
 	}
 }
@@ -228,7 +243,7 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 
 	do {
 		/* AF_UNIX keeps order: a datagram that the ring comes before is not taken, only seen. */
-		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX) {
+		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX || atomic_load(&so->ep->sleepers)) {
 			rc = gn_dgram_purge(so, fd);
 			if (rc < 0)
 				return rc;
@@ -315,7 +330,7 @@ static ssize_t queue_take(struct gn_sock *so, int fd, struct gn_io *io, struct g
 			atomic_store(&p->sh->rx_open, 1);
 		n = rings_take(so, fd, io, taken);
 	}
-	return n;
+	return n == -EBUSY ? -EAGAIN : n;
 }
 
 /* A peer writes to the kernel again: the rings go first. */

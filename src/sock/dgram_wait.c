@@ -115,41 +115,49 @@ static bool spin_round(struct gn_sock *so, uint32_t round)
 	return false;
 }
 
-/* Sleeps until something is in the kernel's queue: a datagram, a bell, or an error. The first of several threads sleeps in recv(), which
- * restarts as a program expects; one bell wakes one such sleeper only, so the others look for themselves. */
-static ssize_t sleep_rx(int fd, bool second)
+/* Several threads: the first sleeps in recv(), which restarts as a program expects, and is sure to hear the bell; the others look for
+ * themselves. */
+static int nap_rx(int fd)
 {
 	struct pollfd p = {fd, POLLIN, 0};
 	struct timespec ts = gn_timespec(NAP_NS);
-	ssize_t rc;
+	int rc = (int)gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+
+	gn_sys_sched_yield(); /* it may be a bell that the first has to see */
+	return rc < 0 ? rc : 0;
+}
+
+static ssize_t sleep_rx(struct gn_sock *so, int fd)
+{
+	struct gn_dgram *d = so->dgram;
+	uint32_t nobody = 0;
+	ssize_t rc = 0;
+	bool others;
 	char byte;
 
-	if (!second)
-		return gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
-	rc = gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
-	return rc == 0 ? -EAGAIN : rc;
+	if (!atomic_compare_exchange_strong(&so->ep->sleepers, &nobody, 1))
+		return nap_rx(fd);
+	arm_rings(d);
+	if (!rings_changed(d)) {
+		check_peers(so, fd);
+		rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+	}
+	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
+	disarm_rings(so, others);
+	if (rc > 0)
+		gn_dgram_check(so, fd);
+	return rc;
 }
 
 int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t round)
 {
-	struct gn_dgram *d = so->dgram;
-	bool second, others;
-	ssize_t rc = 0;
+	ssize_t rc;
 
 	gn_cpu_publish(so);
 	if (spin_round(so, round))
 		return 0;
-	second = atomic_fetch_add(&so->ep->sleepers, 1) > 0;
-	arm_rings(d);
-	if (!rings_changed(d)) {
-		check_peers(so, fd);
-		rc = sleep_rx(fd, second);
-	}
-	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
-	disarm_rings(so, others);
-	if (rc > 0 && !others)
-		gn_dgram_check(so, fd);
-	if (rc == -EAGAIN)
+	rc = sleep_rx(so, fd);
+	if (rc == -EAGAIN || rc == 0)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return rc < 0 ? (int)rc : 0;
 }
@@ -221,14 +229,16 @@ static bool tx_on_ring(const struct gn_pair *p)
 static short kernel_bits(struct gn_sock *so, int fd, short want)
 {
 	struct pollfd p = {fd, want, 0};
+	int rc;
 
 	if (gn_sys_poll(&p, 1, 0) <= 0)
 		return 0;
 	if (!(p.revents & POLLIN) || (p.revents & POLLERR) || !gn_lock_try(&so->ep->rx.lock))
 		return p.revents;
-	if (gn_dgram_purge(so, fd) == -EAGAIN && !(p.revents & (POLLRDHUP | POLLHUP)))
-		p.revents &= (short)~IN_BITS;
+	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
+	if ((rc == -EAGAIN || rc == -EBUSY) && !(p.revents & (POLLRDHUP | POLLHUP)))
+		p.revents &= (short)~IN_BITS;
 	return p.revents;
 }
 
@@ -292,6 +302,6 @@ void gn_dgram_check(struct gn_sock *so, int fd)
 	gn_lock(&so->ep->rx.lock);
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
-	if (rc < 0 && rc != -EAGAIN)
+	if (rc < 0 && rc != -EAGAIN && rc != -EBUSY)
 		atomic_store(&so->ep->so_error, (uint32_t)-rc); /* the kernel tells it once */
 }

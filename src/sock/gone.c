@@ -41,7 +41,7 @@ void gn_reset_seen(struct gn_sock *so)
 
 bool gn_peer_closed(const struct gn_sock *so)
 {
-	return atomic_load_explicit(&so->peer_gone, memory_order_acquire) ||
+	return atomic_load_explicit(&so->peer_gone, memory_order_acquire) == GN_GONE_CLOSED ||
 	       (gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
 }
 
@@ -120,7 +120,7 @@ void gn_kernel_gone(struct gn_sock *so, int fd)
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	atomic_store(&so->peer_gone, 1);
+	atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
 		gn_reset_seen(so);
 }
@@ -131,7 +131,7 @@ void gn_send_cut_short(struct gn_sock *so, int fd)
 	struct pollfd p = {fd, 0, 0};
 
 	if (gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP)) {
-		atomic_store(&so->peer_gone, 1);
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		gn_reset_seen(so);
 	}
 }

@@ -67,6 +67,8 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	if (unlikely(io->name != NULL) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_EMULATED))
+		return -EISCONN;
 	if (unlikely(has_unusual(io))) {
 		go_back(so, fd, io);
 		return GN_OTHER_LANE;
@@ -104,21 +106,55 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 		ssize_t rc = gn_kernel_recv(so, fd, &now);
 		return rc == -EAGAIN ? 0 : rc;
 	}
+	if (unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))) {
+		ssize_t rc = gn_kernel_recv(so, fd, io);
+
+		return rc == -EAGAIN ? 0 : rc;
+	}
 	return gn_kernel_recv(so, fd, io);
+}
+
+/* Urgent bytes travel in the kernel lane, after which their sender went back; errors of sent messages stay there too. */
+static ssize_t recv_aside(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt};
+
+	if ((io->flags & MSG_OOB) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
+		return -EINVAL; /* none was sent */
+	return gn_sys_recvmsg(fd, &msg, io->flags);
+}
+
+/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
+static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	char waste[16384];
+	struct iovec iov = {waste, GN_MIN(io->total, sizeof waste)};
+	struct gn_io into = {.iov = &iov, .iovcnt = 1, .total = iov.iov_len, .flags = io->flags & ~MSG_TRUNC};
+	ssize_t rc = gn_stream_recv(so, fd, &into);
+
+	io->name_len = 0;
+	io->control_len = 0;
+	return rc;
 }
 
 static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
 
+	size_t room = io->control_len;
+
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
-		return (io->flags & MSG_OOB) ? -EINVAL : -EAGAIN;
+		return recv_aside(so, fd, io);
+	if (unlikely(io->flags & MSG_TRUNC) && gn_flag(so->ep, GN_EP_EMULATED) && !(io->flags & MSG_PEEK))
+		return recv_discard(so, fd, io);
 	if (unlikely(!so->settled))
 		gn_settle(so, fd);
 	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
 	if (rc >= 0) {
 		io->name_len = 0;
-		io->control_len = 0;
+		io->control_len = io->from_kernel ? io->control_len : 0;
+	} else if (rc == GN_OTHER_LANE) {
+		io->control_len = room;
 	}
 	return rc;
 }
@@ -180,6 +216,8 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 		.control_len = msg->msg_control ? msg->msg_controllen : 0,
 	};
 
+	if (msg->msg_name && (int)msg->msg_namelen < 0)
+		return -EINVAL;
 	return total < 0 ? total : gn_send_io(so, fd, &io);
 }
 
@@ -208,6 +246,13 @@ ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 		msg->msg_flags = io.out_flags == -1 ? 0 : io.out_flags;
 	}
 	return rc;
+}
+
+ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg)
+{
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+
+	return total <= 0 ? total : gn_recvmsg(so, fd, msg, 0);
 }
 
 /* From a file to the ring: what sendfile(2) does, through a buffer. */

@@ -125,7 +125,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	if (rc == 0 && io->total && !atomic_load(&so->ep->rx.shut)) {
 		so->eof = true;
 		if (gn_sys_send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == -EPIPE) /* not a mere half-close */
-			atomic_store(&so->peer_gone, 1);
+			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		return gn_recv_end(so, fd);
 	}
 	return rc;
@@ -154,15 +154,31 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 	const struct iovec *v = io->iov;
 	uint64_t before = atomic_load(&half->kernel_bytes), until;
 	ssize_t rc, bells = 0;
+	size_t skip = done;
+	struct iovec iov;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	while (done >= v->iov_len && done) {
-		done -= v->iov_len;
+	while (skip >= v->iov_len && skip) {
+		skip -= v->iov_len;
 		v++;
 	}
-	limit = GN_MIN(limit, v->iov_len - done);
-	rc = gn_sys_recv(fd, (char *)v->iov_base + done, limit, MSG_DONTWAIT | (io->flags & MSG_PEEK));
+	limit = GN_MIN(limit, v->iov_len - skip);
+	iov = (struct iovec){(char *)v->iov_base + skip, limit};
+	msg.msg_control = io->control;
+	msg.msg_controllen = io->control_len;
+	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)));
 	if (rc <= 0)
 		return rc;
+	if (unlikely((msg.msg_flags & MSG_CTRUNC) || (io->control && msg.msg_controllen))) {
+		if (gn_flag(so->ep, GN_EP_EMULATED)) { /* see gn_leave_mark() */
+			gn_reset_seen(so);
+			rc--;
+		} else {
+			io->control_len = msg.msg_controllen;
+			io->out_flags = msg.msg_flags;
+			io->from_kernel = true;
+		}
+	}
 	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL) {
 		until = atomic_load(&so->rx.dir->switch_pos);
 		bells = before + (uint64_t)rc > until ? (ssize_t)GN_MIN(before + (uint64_t)rc - until, (uint64_t)rc) : 0;

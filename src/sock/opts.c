@@ -222,6 +222,8 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 			linger_note(so->ep, value);
 		return rc;
 	}
+	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+		return -EINVAL; /* too late once bound */
 	rc = set_common(so, level, name, value, len);
 	if (rc)
 		return rc < 0 ? rc : 0;
@@ -307,6 +309,8 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return value_out(&nobody, sizeof nobody, value, len);
 	if (is_carriers_own(level, name))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
+	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->peer.family == AF_INET6 && len && (int)*len >= 0)
+		return number_out(1, value, len);
 	if (level == IPPROTO_TCP && name == TCP_INFO)
 		return tcp_info_out(so, value, len);
 	o = option_find(so, level, name);

@@ -97,13 +97,15 @@ static short plain_result(struct pollset *s, nfds_t i)
 		r |= s->kernel[s->twin[i]].revents;
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_flag(so->ep, GN_EP_EMULATED)) {
-		atomic_store(&so->peer_gone, 1);
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		gn_judge(so, s->user[i].fd);
 	}
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
 		r &= (short)~POLLHUP;
 	if (so && atomic_load(&so->ep->so_error))
 		r |= POLLERR;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->rx.shut))
+		r |= s->user[i].events & (POLLIN | POLLRDNORM | POLLRDHUP);
 	if (so && gn_flag(so->ep, GN_EP_EMULATED))
 		r &= (short)~POLLWRBAND; /* AF_UNIX has it, TCP has not */
 	if (r == POLLHUP && so && gn_hup_is_unix(so)) {

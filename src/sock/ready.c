@@ -29,7 +29,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	uint32_t gone, fin, head;
 
 	if (!gn_rx_shared(so) || !positioned_on_ring(so))
-		return ask_kernel ? kernel_bits(fd, POLLIN | POLLRDHUP | POLLPRI) : 0;
+		return ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&d->fin, memory_order_acquire);
 	head = atomic_load(&d->head);
@@ -38,7 +38,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	if (head != so->ep->rx.ring.own)
 		return IN_BITS;
 	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))
-		return ask_kernel ? kernel_bits(fd, POLLIN | POLLRDHUP) : 0;
+		return ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
 	return atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
 }
 
@@ -48,10 +48,11 @@ static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
 	uint32_t queued;
 
 	if (!gn_tx_shared(so))
-		return ask_kernel ? kernel_bits(fd, POLLOUT) & (OUT_BITS | POLLERR) : 0;
+		return ask_kernel ? kernel_bits(fd, OUT_BITS) & (OUT_BITS | POLLERR) : 0;
 	queued = so->ep->tx.ring.own - atomic_load(&d->tail);
 	if (so->tx.size - queued >= gn_ring_room(&so->tx) || queued > so->tx.size ||
-	    atomic_load_explicit(&d->deaf, memory_order_relaxed) || atomic_load_explicit(&so->peer_gone, memory_order_relaxed))
+	    atomic_load_explicit(&d->deaf, memory_order_relaxed) ||
+	    atomic_load_explicit(&so->peer_gone, memory_order_relaxed) == GN_GONE_CLOSED)
 		return OUT_BITS;
 	return 0;
 }

@@ -25,7 +25,7 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 		return GN_OTHER_LANE;
 	if (atomic_load(&half->shut))
 		return -EPIPE;
-	if (atomic_load(&so->tx.dir->deaf) || atomic_load(&so->peer_gone))
+	if (atomic_load(&so->tx.dir->deaf) || atomic_load(&so->peer_gone) == GN_GONE_CLOSED)
 		return END;
 	if (gn_ring_space(&half->ring, &so->tx) < 0)
 		return -ECONNRESET;

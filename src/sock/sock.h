@@ -202,7 +202,12 @@ void gn_kernel_gone(struct gn_sock *so, int fd);
 void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
 
+/* Values of gn_sock.peer_gone. */
+#define GN_GONE_HALF 1u   /* end of file: at least its writing half */
+#define GN_GONE_CLOSED 2u
+
 /* wait.c */
+void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
 void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
 void gn_drain_bells(struct gn_sock *so, int fd);        /* rx lock held, nothing but bells in the kernel lane */

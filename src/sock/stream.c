@@ -38,7 +38,8 @@ static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t
 		return GN_OTHER_LANE;
 	if (atomic_load_explicit(&half->shut, memory_order_relaxed))
 		return -EPIPE;
-	if (atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) || atomic_load_explicit(&so->peer_gone, memory_order_relaxed))
+	if (atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) ||
+	    atomic_load_explicit(&so->peer_gone, memory_order_relaxed) == GN_GONE_CLOSED)
 		return END;
 	n = room_for(so, GN_MIN(left, (size_t)PIECE));
 	if (n < 0)
@@ -173,9 +174,7 @@ static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct g
 	if (n > 0)
 		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
 	if (n == 0 || n == -ECONNRESET) {
-		atomic_store(&so->peer_gone, 1);
-		if (n)
-			gn_reset_seen(so);
+		gn_peer_may_be_gone(so, fd, n);
 		return END;
 	}
 	return n == -EAGAIN ? 0 : n;
@@ -192,7 +191,7 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		n = take_piece(so, fd, io, c, *done);
 		if (n > 0)
 			*done += (size_t)n;
-	} while (n > 0 && *done < io->total && !(io->flags & MSG_PEEK));
+	} while (n > 0 && *done < io->total && !(io->flags & MSG_PEEK) && !io->from_kernel);
 	if (*done)
 		count_msg(&so->ep->rx.ring_msgs);
 	owes = so->owes_bell;
@@ -212,7 +211,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
-		if (done && (!all || done == io->total))
+		if (done && (!all || done == io->total || io->from_kernel))
 			return (ssize_t)done;
 		if (n == END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);

@@ -40,12 +40,16 @@ void gn_cpu_publish(struct gn_sock *so)
 }
 
 /* What a call on the kernel socket said about the peer. */
-static void peer_may_be_gone(struct gn_sock *so, ssize_t rc)
+void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 {
+	struct pollfd p = {fd, 0, 0};
+
 	if (rc == -ECONNRESET)
 		gn_reset_seen(so);
-	if (rc == 0 || rc == -ECONNRESET || rc == -EPIPE)
-		atomic_store(&so->peer_gone, 1);
+	if (rc == -ECONNRESET || rc == -EPIPE)
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	if (rc == 0) /* the end of a half, or of all? */
+		atomic_store(&so->peer_gone, gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) ? GN_GONE_CLOSED : GN_GONE_HALF);
 }
 
 /* Lock of tx is held: the count of bells and the lane agree. In the kernel lane data itself wakes the peer. */
@@ -63,7 +67,7 @@ void gn_bell(struct gn_sock *so, int fd)
 		return;
 	}
 	atomic_fetch_sub(&so->tx.dir->bells, 1);
-	peer_may_be_gone(so, rc);
+	gn_peer_may_be_gone(so, fd, rc);
 }
 
 void gn_bell_space(struct gn_sock *so, int fd)
@@ -89,7 +93,7 @@ void gn_drain_bells(struct gn_sock *so, int fd)
 			break;
 		atomic_fetch_add(&so->ep->bells_eaten, (uint64_t)rc);
 	}
-	peer_may_be_gone(so, rc);
+	gn_peer_may_be_gone(so, fd, rc);
 }
 
 /* Nothing but bells is left in the kernel lane towards us. rx lock held. */
@@ -111,7 +115,7 @@ void gn_check_peer(struct gn_sock *so, int fd)
 	gn_lock(&so->ep->rx.lock);
 	if (only_bells(so) && !atomic_load(&so->peer_gone)) {
 		gn_drain_bells(so, fd);
-		peer_may_be_gone(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
+		gn_peer_may_be_gone(so, fd, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
 	}
 	gn_unlock(&so->ep->rx.lock);
 }
@@ -187,7 +191,7 @@ static void wake_up(struct gn_sock *so, int fd, ssize_t rc)
 			gn_drain_bells(so, fd);
 		gn_unlock(&so->ep->rx.lock);
 	}
-	peer_may_be_gone(so, rc);
+	gn_peer_may_be_gone(so, fd, rc);
 }
 
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
@@ -259,10 +263,10 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 	gn_lock(&so->ep->rx.lock);
 	bells = only_bells(so);
 	gn_unlock(&so->ep->rx.lock);
-	if (!bells || atomic_load(&so->peer_gone)) {
+	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF) {
 		rc = nap(fd, deadline_ns);
 		if (rc == -EPIPE)
-			atomic_store(&so->peer_gone, 1);
+			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		return rc == -EPIPE ? -EPIPE : rc;
 	}
 	atomic_fetch_add(&so->ep->sleepers, 1);
