@@ -91,6 +91,8 @@ INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 	struct gn_sock *so = gn_fd_get(fd);
 	ssize_t rc;
 
+	if (unlikely(msg->msg_control && msg->msg_controllen))
+		gn_before_passing(msg);
 	if (!so)
 		return gn_real.sendmsg(fd, msg, flags);
 	rc = gn_sendmsg(so, fd, msg, flags);
@@ -181,6 +183,12 @@ INTERPOSE(ssize_t, sendfile, (int to, int from, off_t *at, size_t len))
 INTERPOSE(ssize_t, sendfile64, (int to, int from, off_t *at, size_t len))
 {
 	return sendfile(to, from, at, len);
+}
+
+INTERPOSE(ssize_t, splice, (int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags))
+{
+	gn_enter();
+	return gn_ret(gn_splice(from, from_at, to, to_at, len, flags));
 }
 
 /* Buffers whose size the compiler knew: the check is libc's, the call is ours. */

@@ -60,7 +60,10 @@ INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
 	struct gn_sock *so = gn_fd_get(fd);
 
 	if (so) {
-		gn_pin(so, fd, GN_WHY_STDIO);
+		if (gn_rx_shared(so))
+			gn_give_away(so, fd); /* what lies unread in the ring must reach stdio too */
+		else
+			gn_pin(so, fd, GN_WHY_STDIO);
 		gn_put(so);
 	}
 	return gn_real.fdopen(fd, mode);

@@ -68,7 +68,16 @@ int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
 int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask);
 
+ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags);
+
+/* relay.c: handing endpoints to processes without the shim */
+int gn_relay(struct gn_sock *so, int fd);
+void gn_give_away(struct gn_sock *so, int fd);
+void gn_before_exec(void);
+void gn_before_passing(const struct msghdr *msg);
+
 /* fork.c */
+void gn_adopt(struct gn_sock *so); /* in a child that was forked where gn_fork() could not count it */
 pid_t gn_fork(pid_t (*real_fork)(void));
 int gn_daemon(int nochdir, int noclose);
 

@@ -95,6 +95,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_JUDGED 8u    /* the peer has gone, and whether that was a reset is known (gone.c) */
 #define GN_EP_DEAD 16u     /* closed in both ways: by a reset, or by writing to who has left */
 #define GN_EP_LINGER0 64u   /* close is to reset the connection */
+#define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 
 struct gn_pool {

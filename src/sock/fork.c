@@ -76,6 +76,19 @@ pid_t gn_fork(pid_t (*real_fork)(void))
 	return pid;
 }
 
+void gn_adopt(struct gn_sock *so)
+{
+	if (gn_sys_getpid() == gn_world.pid)
+		return;
+	gn_tid_forget();
+	gn_world_lent = 0;
+	gn_world.pid = gn_sys_getpid();
+	atomic_store(&gn_world.big, 0);
+	gn_epoll_forked();
+	atomic_fetch_add(&so->ep->holders, 1);
+	gn_ep_join(so->ep);
+}
+
 /* As daemon(3): libc's own would fork and dup2 where we do not see it. */
 int gn_daemon(int nochdir, int noclose)
 {

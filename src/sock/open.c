@@ -208,8 +208,15 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (gn_is_hidden(to))
 		make_way(to);
 	so = gn_get_any(from);
-	if (so && so->kind == GN_KIND_SOCK && to <= 2)
-		gn_pin(so, from, GN_WHY_STDIO); /* [LANE-4]: stdio reads and writes there, unseen by us */
+	if (so && so->kind == GN_KIND_SOCK && to <= 2) { /* [LANE-4]: stdio reads and writes there, unseen by us */
+		if (gn_on_ring(so)) {
+			gn_give_away(so, from);
+			gn_put(so);
+			so = gn_get_any(from);
+		} else {
+			gn_pin(so, from, GN_WHY_STDIO);
+		}
+	}
 	gn_table_clear(to);
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (rc >= 0 && so)

@@ -182,10 +182,14 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 		spun_;                                                               \
 	})
 
-/* The last sleeper to leave takes the bells out. */
-static void wake_up(struct gn_sock *so, int fd, ssize_t rc)
+/* The last sleeper to leave takes the bells out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
+ * have woken only one. */
+static void wake_up(struct gn_sock *so, int fd, ssize_t rc, _Atomic uint32_t *parked)
 {
-	if (atomic_fetch_sub(&so->ep->sleepers, 1) == 1 && rc > 0) {
+	bool last = atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
+
+	atomic_store(parked, !last);
+	if (last && rc > 0) {
 		gn_lock(&so->ep->rx.lock);
 		if (only_bells(so))
 			gn_drain_bells(so, fd);
@@ -206,13 +210,11 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
 	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&so->rx.dir->c_parked, 1);
 	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && rx_changed(so, own)) {
-		atomic_store(&so->rx.dir->c_parked, 0);
-		wake_up(so, fd, -EAGAIN);
+		wake_up(so, fd, -EAGAIN, &so->rx.dir->c_parked);
 		return 0;
 	}
 	rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
-	atomic_store(&so->rx.dir->c_parked, 0);
-	wake_up(so, fd, rc);
+	wake_up(so, fd, rc, &so->rx.dir->c_parked);
 	if (rc == -EAGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return rc == -EINTR ? -EINTR : 0;
@@ -272,13 +274,11 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&so->tx.dir->p_parked, 1);
 	if (tx_changed(so, room)) {
-		atomic_store(&so->tx.dir->p_parked, 0);
-		wake_up(so, fd, -EAGAIN);
+		wake_up(so, fd, -EAGAIN, &so->tx.dir->p_parked);
 		return 0;
 	}
 	rc = sleep_tx(fd, deadline_ns);
-	atomic_store(&so->tx.dir->p_parked, 0);
-	wake_up(so, fd, rc);
+	wake_up(so, fd, rc, &so->tx.dir->p_parked);
 	if (rc == -ETIMEDOUT)
 		return -EAGAIN;
 	return rc == -EINTR ? -EINTR : 0;

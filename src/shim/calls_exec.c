@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* The shim: exec in its forms. Endpoints that the new program is meant to use go on without the ring (sock/relay.c). */
+#include <alloca.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "shim/shim.h"
+
+extern char **environ;
+
+INTERPOSE(int, execve, (const char *path, char *const argv[], char *const envp[]))
+{
+	gn_enter();
+	gn_before_exec();
+	return gn_real.execve(path, argv, envp);
+}
+
+INTERPOSE(int, execv, (const char *path, char *const argv[]))
+{
+	gn_enter();
+	gn_before_exec();
+	return gn_real.execv(path, argv);
+}
+
+INTERPOSE(int, execvp, (const char *file, char *const argv[]))
+{
+	gn_enter();
+	gn_before_exec();
+	return gn_real.execvp(file, argv);
+}
+
+INTERPOSE(int, execvpe, (const char *file, char *const argv[], char *const envp[]))
+{
+	gn_enter();
+	gn_before_exec();
+	return gn_real.execvpe(file, argv, envp);
+}
+
+INTERPOSE(int, fexecve, (int fd, char *const argv[], char *const envp[]))
+{
+	gn_enter();
+	gn_before_exec();
+	return gn_real.fexecve(fd, argv, envp);
+}
+
+/* Arguments up to the NULL that ends them. */
+static size_t arguments_count(va_list args)
+{
+	size_t count = 1;
+
+	while (va_arg(args, char *))
+		count++;
+	return count;
+}
+
+/* argv is the caller's, with room for count + 1. */
+static void arguments_read(va_list args, const char *first, char **argv, size_t count)
+{
+	argv[0] = (char *)(uintptr_t)first;
+	for (size_t i = 1; i <= count; i++)
+		argv[i] = va_arg(args, char *);
+}
+
+INTERPOSE(int, execl, (const char *path, const char *arg, ...))
+{
+	va_list args, again;
+	size_t count;
+	char **argv;
+
+	va_start(args, arg);
+	va_copy(again, args);
+	count = arguments_count(args);
+	va_end(args);
+	argv = alloca((count + 1) * sizeof *argv);
+	arguments_read(again, arg, argv, count);
+	va_end(again);
+	return execv(path, argv);
+}
+
+INTERPOSE(int, execlp, (const char *file, const char *arg, ...))
+{
+	va_list args, again;
+	size_t count;
+	char **argv;
+
+	va_start(args, arg);
+	va_copy(again, args);
+	count = arguments_count(args);
+	va_end(args);
+	argv = alloca((count + 1) * sizeof *argv);
+	arguments_read(again, arg, argv, count);
+	va_end(again);
+	return execvp(file, argv);
+}
+
+INTERPOSE(int, execle, (const char *path, const char *arg, ...))
+{
+	va_list args, again;
+	char *const *envp;
+	size_t count;
+	char **argv;
+
+	va_start(args, arg);
+	va_copy(again, args);
+	count = arguments_count(args);
+	va_end(args);
+	argv = alloca((count + 1) * sizeof *argv);
+	arguments_read(again, arg, argv, count);
+	envp = va_arg(again, char *const *);
+	va_end(again);
+	return execve(path, argv, envp);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* splice(2) with an endpoint on the ring at one end: through a buffer, no byte taken that cannot be delivered. */
+#include <sys/ioctl.h>
+
+#include "sock/api.h"
+
+#define PIECE 16384
+#define NONBLOCK_FLAG 2u /* SPLICE_F_NONBLOCK, fcntl.h */
+
+/* From the socket to a pipe: first peek, then write, then take what was written. */
+static ssize_t from_ring(struct gn_sock *so, int fd, int to, size_t len, unsigned int flags)
+{
+	char data[PIECE];
+	ssize_t n = gn_recv_buf(so, fd, data, GN_MIN(len, sizeof data), MSG_PEEK | (flags & NONBLOCK_FLAG ? MSG_DONTWAIT : 0));
+	ssize_t put;
+
+	if (n <= 0)
+		return n;
+	put = gn_neg(gn_real.write(to, data, (size_t)n));
+	return put > 0 ? gn_recv_buf(so, fd, data, (size_t)put, MSG_DONTWAIT) : put;
+}
+
+/* From a pipe to the socket. What was taken from the pipe is sent whole: it cannot be put back. */
+static ssize_t to_ring(struct gn_sock *so, int from, int fd, size_t len, unsigned int flags)
+{
+	char data[PIECE];
+	struct pollfd p = {fd, POLLOUT, 0}, q = {from, POLLIN, 0};
+	ssize_t n, put, done = 0;
+
+	if ((flags & NONBLOCK_FLAG) && gn_sys_poll(&q, 1, 0) == 0)
+		return -EAGAIN;
+	if (gn_flag(so->ep, GN_EP_NONBLOCK) && gn_ppoll(&p, 1, &(struct timespec){0}, NULL) == 0)
+		return -EAGAIN;
+	n = gn_neg(gn_real.read(from, data, GN_MIN(len, sizeof data)));
+	while (n > 0 && done < n) {
+		put = gn_send_buf(so, fd, data + done, (size_t)(n - done), 0);
+		if (put == -EAGAIN)
+			gn_ppoll(&p, 1, NULL, NULL);
+		else if (put < 0)
+			return done ? done : put;
+		else
+			done += put;
+	}
+	return n <= 0 ? n : done;
+}
+
+ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags)
+{
+	struct gn_sock *in = gn_get(from), *out = in ? NULL : gn_get(to);
+	struct gn_sock *so = in ? in : out;
+	ssize_t rc;
+
+	if (so && so->ep->type == SOCK_STREAM && in && gn_rx_shared(in) && !from_at)
+		rc = from_ring(in, from, to, len, flags);
+	else if (so && so->ep->type == SOCK_STREAM && out && gn_tx_shared(out) && !to_at)
+		rc = to_ring(out, from, to, len, flags);
+	else {
+		if (so)
+			gn_pin(so, in ? from : to, GN_WHY_CALL); /* the kernel lane's bytes are not counted here */
+		rc = gn_neg(gn_real.splice(from, from_at, to, to_at, len, flags));
+	}
+	if (so)
+		gn_put(so);
+	return rc;
+}
