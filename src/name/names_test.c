@@ -261,6 +261,58 @@ GN_TEST(streams_datagrams_and_callers_do_not_share_names)
 	ck_assert(!same_name(&s, &c));
 }
 
+static struct gn_key abstract_key(const char *text)
+{
+	struct gn_name n = name_of(text);
+	struct gn_key k;
+
+	gn_key_abstract(&k, &n.sun, n.len);
+	return k;
+}
+
+GN_TEST(holders_are_named_as_listeners_are_but_apart_from_them)
+{
+	struct gn_addr v4 = addr(AF_INET, "127.0.0.1", 8080), any = addr(AF_INET6, "::", 8080);
+	struct gn_name n, tries[3];
+
+	gn_name_holder(&n, &v4, false);
+	check_name(&n, "gnezdo/1/h/127.0.0.1:8080");
+	gn_name_holder(&n, &any, true);
+	check_name(&n, "gnezdo/1/h/*:8080");
+	ck_assert_int_eq(gn_name_holders(tries, &v4), 3);
+	check_name(&tries[0], "gnezdo/1/h/127.0.0.1:8080");
+	check_name(&tries[1], "gnezdo/1/h/4*:8080");
+	check_name(&tries[2], "gnezdo/1/h/*:8080");
+}
+
+GN_TEST(a_key_is_a_file_or_an_abstract_name_and_never_both)
+{
+	struct gn_key file = {'=', {0xfe01, 0x1a2b}}, one = abstract_key("one"), again = abstract_key("one"), two = abstract_key("two");
+	struct gn_key twin = {'=', {one.word[0], one.word[1]}};
+	struct gn_name n;
+
+	gn_name_holder_unix(&n, &file);
+	check_name(&n, "gnezdo/1/h/=fe01.1a2b");
+	ck_assert(gn_key_equal(&one, &again));
+	ck_assert(!gn_key_equal(&one, &two));
+	ck_assert(!gn_key_equal(&one, &twin));
+}
+
+GN_TEST(two_peers_have_one_name_in_common)
+{
+	struct gn_key keys[] = {{'=', {1, 2}}, {'=', {2, 1}}, {'=', {1, 3}}, {'=', {UINT64_MAX, UINT64_MAX}}, abstract_key("one"), abstract_key("two")};
+	struct gn_name ab, ba, other;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(keys); j++) {
+			gn_name_peers_unix(&ab, &keys[i], &keys[j]);
+			gn_name_peers_unix(&ba, &keys[j], &keys[i]);
+			gn_name_peers_unix(&other, &keys[i], &keys[(j + 1) % ARRAY_SIZE(keys)]);
+			ck_assert(same_name(&ab, &ba));
+			ck_assert(!same_name(&ab, &other));
+		}
+}
+
 GN_TEST(different_addresses_have_different_names)
 {
 	enum { COUNT = 300 };
