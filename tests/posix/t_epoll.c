@@ -419,6 +419,77 @@ static void sleeping_wait(struct obs *o)
 	note("waited: %d", now_ms() - start >= 55);
 }
 
+/* The peer's bytes come by another way all of a sudden: through stdio, which writes past every shim. */
+static long op_by_stdio(struct obs *o, long a, long b)
+{
+	FILE *f = fdopen(dup(o->fd), "w");
+	int n;
+
+	(void)a;
+	(void)b;
+	n = fprintf(f, "by stdio");
+	return fclose(f) ? -1 : n;
+}
+
+static void *late_stdio(void *arg)
+{
+	struct obs *o = arg;
+
+	if (thread_asleep(getpid(), getpid(), -1))
+		peer(o, op_by_stdio, 0, 0);
+	return NULL;
+}
+
+static void woken_by_another_way(struct obs *o)
+{
+	uint32_t how = o->kind & (TCP4 | UNIXP) ? EPOLLIN : EPOLLIN | EPOLLET;
+	int ep = ep_new(o->fd, how, TOKEN);
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++) {
+		pthread_create(&t, NULL, late_stdio, o);
+		show("wakes", ep, 3000);
+		pthread_join(t, NULL);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+		warm(o);
+		close(ep);
+		ep = ep_new(o->fd, how, TOKEN);
+	}
+}
+
+static long op_by_fork(struct obs *o, long a, long b)
+{
+	pid_t pid = obs_fork();
+
+	(void)a;
+	(void)b;
+	if (pid == 0)
+		_exit(send(o->fd, "by a child", 10, 0) != 10);
+	return obs_wait(pid);
+}
+
+static void *late_fork(void *arg)
+{
+	struct obs *o = arg;
+
+	if (thread_asleep(getpid(), getpid(), -1))
+		peer(o, op_by_fork, 0, 0);
+	return NULL;
+}
+
+static void woken_by_a_child_of_the_peer(struct obs *o)
+{
+	int ep = ep_new(o->fd, EPOLLIN, TOKEN);
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++) {
+		pthread_create(&t, NULL, late_fork, o);
+		show("wakes", ep, 3000);
+		pthread_join(t, NULL);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+	}
+}
+
 /* A registration made while another thread sleeps in the same set counts. */
 static void *late_add(void *arg)
 {
@@ -537,6 +608,8 @@ int main(int argc, char **argv)
 		{ "nested sets", nested, STREAM | UDP4, 0 },
 		{ "nested sets, asleep", nested_sleep, STREAM | UDP4, 0 },
 		{ "asleep", sleeping_wait, STREAM | DGRAM | SEQP, THREADS },
+		{ "woken by bytes of another way", woken_by_another_way, STREAM, 0 },
+		{ "woken by a child of the peer", woken_by_a_child_of_the_peer, STREAM, 0 },
 		{ "an addition while another thread sleeps", add_while_another_sleeps, STREAM, 0 },
 		{ "a mixed set", mixed, STREAM | DGRAM, 0 },
 		{ "everybody gets a turn", fairness, STREAM | UDP4, 0 },

@@ -323,6 +323,50 @@ static void either_wakes(struct obs *o)
 	}
 }
 
+/* The peer's bytes come by another way all of a sudden: through stdio, which writes past every shim. */
+static long op_by_stdio(struct obs *o, long a, long b)
+{
+	FILE *f = fdopen(dup(o->fd), "w");
+	int n;
+
+	(void)a;
+	(void)b;
+	n = fprintf(f, "by stdio");
+	return fclose(f) ? -1 : n;
+}
+
+static void *late_stdio(void *arg)
+{
+	struct obs *o = arg;
+
+	if (thread_asleep(getpid(), getpid(), -1))
+		peer(o, op_by_stdio, 0, 0);
+	return NULL;
+}
+
+static void woken_by_another_way(struct obs *o)
+{
+	struct timeval tv = { .tv_sec = 3 };
+	pthread_t t;
+	fd_set set;
+
+	pthread_create(&t, NULL, late_stdio, o);
+	obs_poll_until(o->fd, POLLIN);
+	pthread_join(t, NULL);
+	obs_recv(o->fd, 100, MSG_DONTWAIT);
+	warm(o);
+	pthread_create(&t, NULL, late_stdio, o);
+	FD_ZERO(&set);
+	FD_SET(o->fd, &set);
+	obs("select", select(o->fd + 1, &set, NULL, NULL, &tv));
+	pthread_join(t, NULL);
+	obs_recv(o->fd, 100, MSG_DONTWAIT);
+	warm(o);
+	pthread_create(&t, NULL, late_stdio, o);
+	obs_recv(o->fd, 100, 0);
+	pthread_join(t, NULL);
+}
+
 static void listeners(struct obs *o)
 {
 	static const uint32_t kinds[] = { TCP4, TCP6, UNIXP, UNIXA, SEQP };
@@ -370,6 +414,7 @@ int main(int argc, char **argv)
 		{ "select of a mixed set", mixed_select, STREAM | DGRAM, 0 },
 		{ "nobody starves", no_starvation, STREAM, 0 },
 		{ "a pipe wakes who also waits for a socket", either_wakes, STREAM | UDP4, 0 },
+		{ "woken by bytes of another way", woken_by_another_way, STREAM, 0 },
 		{ "listeners", listeners, SOLO, 0 },
 		{ 0 },
 	};
