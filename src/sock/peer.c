@@ -486,8 +486,10 @@ int gn_peer_meet_unix(struct gn_sock *so, int fd, const struct sockaddr *addr, s
 	e.remote.len = len;
 	if (key_of(&key, &e.owner, &e.remote) < 0 || gn_key_equal(&key, &so->peer->key))
 		return 0;
-	if (e.remote.sun.sun_path[0]) /* as the kernel shows a path: with its NUL and nothing behind it */
-		e.remote.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strnlen(e.remote.sun.sun_path, sizeof e.remote.sun.sun_path - 1) + 1);
+	if (e.remote.sun.sun_path[0]) { /* as the kernel shows a path: with its NUL and nothing behind it */
+		len = (socklen_t)strnlen(e.remote.sun.sun_path, sizeof e.remote.sun.sun_path - 1);
+		e.remote.len = (socklen_t)offsetof(struct sockaddr_un, sun_path) + len + 1;
+	}
 	gn_name_peers_unix(&e.pair, &so->peer->key, &key);
 	gn_name_holder_unix(&e.held[0], &key);
 	return meet(so, fd, &e);
