@@ -61,14 +61,12 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		gn_lock(&so->ep->tx.lock);
 		n = gn_pair_put(so, fd, p, io);
 		gn_unlock(&so->ep->tx.lock);
-		if (n == -ESTALE) {
-			gn_pair_lives(so, fd, p);
-			return (ssize_t)io->total;
-		}
-		if (n != -EAGAIN)
+		if (likely(n != -EAGAIN && n != -ESTALE))
 			return n;
 		if (!gn_pair_lives(so, fd, p))
 			return GN_OTHER_LANE;
+		if (n == -ESTALE)
+			continue;
 		if (gn_io_nonblock(so, io->flags)) {
 			atomic_store(&so->tx_full, 1);
 			return -EAGAIN;
@@ -165,7 +163,7 @@ static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
 {
 	if (unlikely(t->room_for)) {
 		gn_lock(&so->ep->tx.lock);
-		gn_pair_bell(so, fd, t->room_for);
+		gn_error_keep(so, gn_pair_bell(so, fd, t->room_for));
 		gn_unlock(&so->ep->tx.lock);
 	}
 	if (unlikely(t->by_kernel))
@@ -246,7 +244,9 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	int rc = 1;
 
 	gn_lock(&so->ep->rx.lock);
-	gn_dgram_purge(so, fd);
+	rc = gn_dgram_purge(so, fd);
+	gn_error_keep(so, rc);
+	rc = 1;
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {
 		if (rc != 1 || gn_pair_rx_lane(p) == GN_LANE_KERNEL || gn_ring_readable(&p->sh->rx, &p->rx) < (int64_t)sizeof len)
 			continue;

@@ -28,7 +28,8 @@ struct gn_pair_shared {
 	alignas(GN_LINE) struct gn_ring tx;
 	_Atomic uint32_t tx_lane; /* GN_LANE_* */
 	uint32_t tail_before;     /* the reader's index at the last write */
-	uint64_t stalled_ticks;   /* since when it has not moved; 0: it does */
+	uint64_t wrote_ticks;     /* when that was */
+	uint64_t alive_ticks;     /* when the reader was seen to move, or its lifeline to hold */
 
 	alignas(GN_LINE) struct gn_ring rx;
 	_Atomic uint32_t rx_open; /* what came by the kernel before the ring has been read [DGRAM-1] */
@@ -104,6 +105,13 @@ static inline uint32_t gn_dgram_mask(const struct gn_dgram *d)
 
 #define GN_FOR_PAIRS(d, p, mask) \
 	for (uint32_t left_ = (mask); left_ && ((p) = &(d)->pair[__builtin_ctz(left_)], true); left_ &= left_ - 1)
+
+/* The kernel tells an error once: one that came when nobody had asked waits for the next call. */
+static inline void gn_error_keep(struct gn_sock *so, ssize_t rc)
+{
+	if (rc < 0 && rc != -EAGAIN && rc != -EBUSY)
+		atomic_store(&so->ep->so_error, (uint32_t)-rc);
+}
 
 /* dgram_pair.c: the table, and which lane a pair is in */
 struct gn_pair *gn_pair_connected(struct gn_dgram *d);

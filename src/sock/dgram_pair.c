@@ -432,7 +432,7 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 		note_tx_lane(so, p, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
 		gn_why(ep, GN_WHY_NONE);
-		gn_pair_bell(so, fd, p); /* [DGRAM-1]: the mark */
+		gn_error_keep(so, gn_pair_bell(so, fd, p)); /* [DGRAM-1]: the mark */
 		now = true;
 	}
 	gn_unlock(&ep->tx.lock);
@@ -535,7 +535,7 @@ void gn_dgram_connecting(struct gn_sock *so, int fd)
 	if (!so->dgram || !gn_rx_shared(so))
 		return;
 	gn_lock(&so->ep->rx.lock);
-	gn_dgram_purge(so, fd);
+	gn_error_keep(so, gn_dgram_purge(so, fd));
 	gn_unlock(&so->ep->rx.lock);
 }
 
@@ -601,18 +601,16 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
 	return rc;
 }
 
-/* What the peer had not read when it vanished goes to whoever has its address now, or is refused, by the kernel. tx lock held. */
-static void resend(int fd, struct gn_pair *p)
+/* What the peer of a connected socket had not read when it vanished is refused by the kernel, or goes to whoever has the address now. tx
+ * lock held. */
+static void resend(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	struct gn_ring left = {.own = atomic_load(&p->tx.dir->tail)};
 	uint32_t len, at, end = p->sh->tx.own;
 	struct iovec iov[2];
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t rc;
 
-	if (p->peer.family) {
-		msg.msg_name = &p->to;
-		msg.msg_namelen = p->to_len;
-	}
 	while (end - left.own >= sizeof len && end - left.own <= p->tx.size) {
 		gn_ring_get(&left, &p->tx, 0, &len, sizeof len);
 		if (gn_record_room(len) > end - left.own)
@@ -620,7 +618,10 @@ static void resend(int fd, struct gn_pair *p)
 		at = (left.own + (uint32_t)sizeof len) & (p->tx.size - 1);
 		iov[0] = (struct iovec){p->tx.bytes + at, GN_MIN(len, p->tx.size - at)};
 		iov[1] = (struct iovec){p->tx.bytes, len - iov[0].iov_len};
-		gn_sys_sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		rc = gn_sys_sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		gn_error_keep(so, rc);
+		if (rc < 0)
+			return;
 		left.own += (uint32_t)gn_record_room(len);
 	}
 }
@@ -638,8 +639,8 @@ bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)
 	gn_lock(&so->ep->tx.lock);
 	if (!atomic_exchange(&p->sh->gone, 1) && atomic_load(&p->sh->tx_lane) == GN_LANE_RING) {
 		gn_pair_tx_back(so, p);
-		if (!atomic_load(&p->tx.dir->deaf)) /* it closed: what it left unread is lost, as in the kernel's queue */
-			resend(fd, p);
+		if (!atomic_load(&p->tx.dir->deaf) && atomic_load(&so->ep->state) == GN_ESTAB) /* else lost, as in a queue of the kernel's */
+			resend(so, fd, p);
 	}
 	gn_unlock(&so->ep->tx.lock);
 	return false;

@@ -7,7 +7,7 @@
 #define RECORDS_MAX 64         /* from rings between two looks at the kernel's queue */
 #define LOOK_TICKS 100000      /* likewise in time: 50 us or less on processors of 2 GHz and more */
 #define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until it is taken nevertheless */
-#define STALL_TICKS 2000000    /* how long a reader may stand still before we ask whether it lives: about a millisecond */
+#define DOUBT_TICKS 200000     /* how long a reader is believed to live: 100 us or less, as above */
 #define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
 #define UDP6_MAX 65527         /* IPv6's own header does not count */
 
@@ -38,27 +38,24 @@ static bool too_large(struct gn_sock *so, int fd, const struct gn_pair *p, size_
 	return len + 32 > atomic_load(&sh->sndbuf);
 }
 
-/* A reader that does not move is asked whether it lives, now and then. True: ask. */
-static bool is_stalled(struct gn_pair *p)
+/* After a pause, or when the reader does not move, it is to be asked whether it lives, before a datagram is entrusted to it. */
+static bool is_doubtful(struct gn_pair *p)
 {
 	struct gn_pair_shared *sh = p->sh;
-	uint64_t now;
+	uint64_t now = gn_ticks(), before = sh->wrote_ticks;
 
-	if (sh->tx.seen != sh->tail_before || sh->tx.seen == sh->tx.own) {
+	sh->wrote_ticks = now;
+	if (sh->tx.seen != sh->tail_before) {
 		sh->tail_before = sh->tx.seen;
-		sh->stalled_ticks = 0;
-		return false;
+		sh->alive_ticks = now;
 	}
-	now = gn_ticks();
-	if (!sh->stalled_ticks || now - sh->stalled_ticks < STALL_TICKS) {
-		sh->stalled_ticks = sh->stalled_ticks ? sh->stalled_ticks : now;
+	if (now - before < DOUBT_TICKS && now - sh->alive_ticks < DOUBT_TICKS)
 		return false;
-	}
-	sh->stalled_ticks = now;
+	sh->alive_ticks = now;
 	return true;
 }
 
-/* -EAGAIN: full; -ESTALE: written, but ask whether the reader lives (gn_pair_lives) and count it as sent. */
+/* -EAGAIN: full; -ESTALE: nothing was written, first ask whether the reader lives (gn_pair_lives). */
 ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
 	struct gn_half *half = &so->ep->tx;
@@ -83,6 +80,8 @@ ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io 
 		gn_pair_tx_back(so, p); /* nonsense: [RING-2] */
 		return GN_OTHER_LANE;
 	}
+	if (unlikely(is_doubtful(p)))
+		return -ESTALE;
 	if ((uint64_t)space >= room) {
 		body = *ring;
 		gn_ring_put(ring, &p->tx, 0, &len, sizeof len);
@@ -99,7 +98,7 @@ ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io 
 	}
 	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + len, memory_order_relaxed);
 	atomic_store_explicit(&half->ring_msgs, half->ring_msgs + 1, memory_order_relaxed);
-	return is_stalled(p) ? -ESTALE : (ssize_t)len;
+	return (ssize_t)len;
 }
 
 /* The pair's name as recvfrom() gives it. */

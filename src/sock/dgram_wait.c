@@ -5,6 +5,7 @@
 #define LOOKS 16
 #define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
 #define NAP_NS GN_NS_PER_MS
+#define LONG_NAP_NS (10 * GN_NS_PER_MS)
 #define IN_BITS (POLLIN | POLLRDNORM)
 #define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
@@ -140,7 +141,8 @@ static ssize_t sleep_rx(struct gn_sock *so, int fd)
 	arm_rings(d);
 	if (!rings_changed(d)) {
 		check_peers(so, fd);
-		rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+		if (!atomic_load(&so->ep->so_error))
+			rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
 	}
 	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
 	disarm_rings(so, others);
@@ -184,13 +186,22 @@ static bool spin_room(const struct gn_pair *p)
 	return false;
 }
 
-/* Room for the next record, in the ring of an AF_UNIX pair. Data that waits in the kernel's queue hides bells: then short naps. */
+/* Sleeps until the reader makes room, dies, or it is time to look again. Data that waits in the kernel's queue hides bells: then short
+ * naps. */
+static int sleep_room(const struct gn_pair *p, int fd, bool hidden)
+{
+	struct pollfd ask[2] = {{fd, hidden ? 0 : POLLIN, 0}, {p->meeting.fd, POLLIN, 0}};
+	struct timespec ts = gn_timespec(hidden ? NAP_NS : LONG_NAP_NS);
+	int rc = (int)gn_neg(gn_real.ppoll(ask, 2, &ts, NULL));
+
+	return rc < 0 ? rc : 0;
+}
+
+/* Room for the next record, in the ring of an AF_UNIX pair. */
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns)
 {
-	struct pollfd ask = {fd, 0, 0};
-	struct timespec ts = gn_timespec(NAP_NS);
 	bool spun;
-	int rc = 0;
+	int queue, rc = 0;
 
 	gn_cpu_publish(so);
 	if (gn_spin_now(so, NULL)) {
@@ -200,21 +211,15 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 			return 0;
 	}
 	gn_lock(&so->ep->rx.lock);
-	if (gn_dgram_purge(so, fd) == -EAGAIN)
-		ask.events = POLLIN;
+	queue = gn_dgram_purge(so, fd);
+	gn_error_keep(so, queue);
 	gn_unlock(&so->ep->rx.lock);
+	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&p->tx.dir->p_parked, 1);
-	if (!has_room(p)) {
-		if (ask.events && !deadline_ns) {
-			char byte;
-
-			rc = (int)gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
-			rc = rc == -EAGAIN ? 0 : rc;
-		} else {
-			rc = (int)gn_neg(gn_real.ppoll(&ask, 1, &ts, NULL));
-		}
-	}
+	if (!has_room(p))
+		rc = sleep_room(p, fd, queue != -EAGAIN);
 	atomic_store(&p->tx.dir->p_parked, 0);
+	atomic_fetch_sub(&so->ep->sleepers, 1);
 	if (rc < 0)
 		return rc;
 	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
@@ -236,6 +241,7 @@ static short kernel_bits(struct gn_sock *so, int fd, short want)
 	if (!(p.revents & POLLIN) || (p.revents & POLLERR) || !gn_lock_try(&so->ep->rx.lock))
 		return p.revents;
 	rc = gn_dgram_purge(so, fd);
+	gn_error_keep(so, rc);
 	gn_unlock(&so->ep->rx.lock);
 	if ((rc == -EAGAIN || rc == -EBUSY) && !(p.revents & (POLLRDHUP | POLLHUP)))
 		p.revents &= (short)~IN_BITS;
@@ -302,6 +308,5 @@ void gn_dgram_check(struct gn_sock *so, int fd)
 	gn_lock(&so->ep->rx.lock);
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
-	if (rc < 0 && rc != -EAGAIN && rc != -EBUSY)
-		atomic_store(&so->ep->so_error, (uint32_t)-rc); /* the kernel tells it once */
+	gn_error_keep(so, rc);
 }
