@@ -88,6 +88,14 @@ static void connect_stream(struct obs *o)
 	close(lfd);
 }
 
+/* Nagle's algorithm would hold a second small message back for as long as it likes. */
+static long no_delay(struct obs *o, long a, long b)
+{
+	(void)a;
+	(void)b;
+	return o->kind & (TCP | MAPPED) ? setsockopt(o->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)) : 0;
+}
+
 static void connection(struct obs *o)
 {
 	int sv[2];
@@ -105,6 +113,8 @@ static void connection(struct obs *o)
 		else
 			connect_stream(o);
 	}
+	no_delay(o, 0, 0);
+	peer(o, no_delay, 0, 0);
 	if (o->hot)
 		warm(o);
 }

@@ -104,6 +104,7 @@ long obs(const char *what, long rc);
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void obs_bytes(const char *what, const void *buf, long n); /* text when short, length and checksum otherwise; errno when -1 */
 void obs_addr(const char *what, const void *sa, socklen_t len);
+void obs_kind(uint32_t kind); /* begins a part of a case; the names of ports begin anew */
 void obs_events(const char *what, int rc, unsigned events);
 uint32_t checksum(const void *buf, size_t n);
 void die(const char *what); /* the machine, not the socket, failed: says why on stderr, ends the case */

@@ -75,6 +75,17 @@ void obs_bytes(const char *what, const void *buf, long n)
 	}
 }
 
+void obs_kind(uint32_t kind)
+{
+	const char *name = "?";
+
+	for (size_t i = 0; i < obs_kinds_count; i++)
+		if (obs_kinds[i].kind == kind)
+			name = obs_kinds[i].name;
+	note("kind: %s", name);
+	ports_seen = 0;
+}
+
 static const char *port_name(uint16_t port)
 {
 	static char name[16];

@@ -105,7 +105,6 @@ static long side(struct obs *o, long seed, long first)
 	struct history plan = { .rnd = (unsigned)seed }, h = { .rnd = (unsigned)(seed * 7 + first) };
 	int fd = o->fd;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)); /* or the kernel takes 40 ms a step */
 	for (int step = 0; step < STEPS; step++) {
 		size_t n = next(&plan, 10) ? next(&plan, 60) + 1 : next(&plan, 9000) + 1;
 		bool mine = next(&plan, 2) == (unsigned)first;

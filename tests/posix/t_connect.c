@@ -21,7 +21,7 @@ static void refused(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int fd = sock_of(stream_kinds[i], 0);
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		gone_name(stream_kinds[i], &at);
 		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
 		obs_getopt("SO_ERROR", fd, SOL_SOCKET, SO_ERROR);
@@ -39,7 +39,7 @@ static void second_try_works(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int fd = sock_of(stream_kinds[i], 0), lfd, a, one = 1;
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		gone_name(stream_kinds[i], &at);
 		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
 		unlink(((struct sockaddr_un *)&at.sa)->sun_path);
@@ -65,7 +65,7 @@ static void bound_but_not_listening(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int held = sock_of(stream_kinds[i], 0), fd = sock_of(stream_kinds[i], 0);
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		name_any(&at, stream_kinds[i]);
 		bind(held, (struct sockaddr *)&at.sa, at.len);
 		name_get(held, &at);
@@ -122,7 +122,7 @@ static void nonblocking(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int lfd = listener(stream_kinds[i], 5, &at), fd = sock_of(stream_kinds[i], SOCK_NONBLOCK), a;
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
 		obs_poll_until(fd, POLLOUT);
 		obs_getopt("SO_ERROR", fd, SOL_SOCKET, SO_ERROR);
@@ -147,7 +147,7 @@ static void nonblocking_send_before_asking(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int lfd = listener(stream_kinds[i], 5, &at), fd = sock_of(stream_kinds[i], SOCK_NONBLOCK), a;
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		connect(fd, (struct sockaddr *)&at.sa, at.len);
 		obs_poll(fd, POLLOUT | POLLIN);
 		obs_send(fd, "early", 0);
@@ -167,7 +167,7 @@ static void nonblocking_refused(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int fd = sock_of(stream_kinds[i], SOCK_NONBLOCK);
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		gone_name(stream_kinds[i], &at);
 		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
 		obs_poll_until(fd, POLLOUT | POLLIN | POLLRDHUP);
@@ -185,7 +185,7 @@ static void already_in_use(struct obs *o)
 	for (size_t i = 0; i < KINDS; i++) {
 		int lfd = listener(stream_kinds[i], 5, &at), fd = sock_of(stream_kinds[i], 0);
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		obs("bind", bind(fd, (struct sockaddr *)&at.sa, at.len));
 		if (domain_of(stream_kinds[i]) != AF_UNIX)
 			obs("listen", listen(fd, 5));
@@ -210,7 +210,8 @@ static void reuse(struct obs *o)
 		for (int i = 0; i < 3; i++) {
 			int a = sock_of(kinds[k], 0), b = sock_of(kinds[k], 0);
 
-			note("kind %x %s", kinds[k], names[i]);
+			obs_kind(kinds[k]);
+			note("%s", names[i]);
 			if (opts[i]) {
 				setsockopt(a, SOL_SOCKET, opts[i], &one, sizeof(one));
 				setsockopt(b, SOL_SOCKET, opts[i], &one, sizeof(one));
@@ -326,7 +327,7 @@ static void dissolve(struct obs *o)
 	char c;
 
 	obs("connect AF_UNSPEC", connect(o->fd, &sa, sizeof(sa)));
-	obs_names("after", o->fd);
+	obs("getpeername", getpeername(o->fd, &sa, &(socklen_t){ sizeof(sa) }));
 	obs("peer sees", peer(o, op_recv, 10, 0));
 	lfd = listener(TCP4, 5, &at);
 	obs("connect anew", connect(o->fd, (struct sockaddr *)&at.sa, at.len));
@@ -346,7 +347,7 @@ static void options_hold_after_connect(struct obs *o)
 		int lfd = listener(stream_kinds[i], 5, &at), fd = sock_of(stream_kinds[i], SOCK_CLOEXEC), a, one = 1;
 		struct timeval tv = { .tv_usec = 50000 };
 
-		note("kind %x", stream_kinds[i]);
+		obs_kind(stream_kinds[i]);
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 		obs("O_NONBLOCK", fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC));

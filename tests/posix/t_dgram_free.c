@@ -90,7 +90,7 @@ static void three_senders(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int fd = bound(kinds[k], &at);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		for (int i = 0; i < 3; i++) {
 			struct obs_name me;
 			int c = bound(kinds[k], &me);
@@ -116,7 +116,7 @@ static void unbound_sender(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int fd = bound(kinds[k], &at), c = sock_of(kinds[k], 0);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		obs_addr("server", &at.sa, at.len);
 		obs_names("before", c);
 		obs("sendto", sendto(c, "hi", 2, 0, (struct sockaddr *)&at.sa, at.len));
@@ -142,7 +142,7 @@ static void nobody_there(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int c = sock_of(kinds[k], 0);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		close(bound(kinds[k], &at));
 		obs("sendto", sendto(c, "hi", 2, 0, (struct sockaddr *)&at.sa, at.len));
 		obs("sendto", sendto(c, "hi", 2, 0, (struct sockaddr *)&at.sa, at.len));
@@ -167,7 +167,7 @@ static void strangers_are_not_heard(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int fa = bound(kinds[k], &a), fb = bound(kinds[k], &b), fs = bound(kinds[k], &s);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		obs("connect", connect(fa, (struct sockaddr *)&b.sa, b.len));
 		obs("stranger", sendto(fs, "psst", 4, 0, (struct sockaddr *)&a.sa, a.len));
 		obs_recv(fa, 10, MSG_DONTWAIT);
@@ -189,7 +189,7 @@ static void early_messages_are_kept(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int fa = bound(kinds[k], &a), fb = bound(kinds[k], &b);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		obs("sendto", sendto(fb, "early", 5, 0, (struct sockaddr *)&a.sa, a.len));
 		obs("connect", connect(fa, (struct sockaddr *)&b.sa, b.len));
 		obs_recv(fa, 10, 0);
@@ -207,7 +207,7 @@ static void change_of_mind(struct obs *o)
 	for (size_t k = 0; k < KINDS; k++) {
 		int fa = bound(kinds[k], &a), fb = bound(kinds[k], &b), fc = bound(kinds[k], &c);
 
-		note("kind %x", kinds[k]);
+		obs_kind(kinds[k]);
 		obs_addr("a", &a.sa, a.len);
 		obs_addr("b", &b.sa, b.len);
 		obs_addr("c", &c.sa, c.len);

@@ -14,8 +14,6 @@ static void names_of_a_connection(struct obs *o)
 	obs_names("after the peer's half-close", o->fd);
 	peer(o, op_close, 0, 0);
 	obs_names("after the peer's close", o->fd);
-	shutdown(o->fd, SHUT_WR);
-	obs_names("after shutdown", o->fd);
 }
 
 static long op_names(struct obs *o, long a, long b)
@@ -81,7 +79,7 @@ static void before_and_after(struct obs *o)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		int fd = sock_of(kinds[i], 0);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs_names("fresh", fd);
 		name_any(&at, kinds[i]);
 		obs("bind", bind(fd, (struct sockaddr *)&at.sa, at.len));
@@ -106,7 +104,7 @@ static void accepted(struct obs *o)
 		struct sockaddr_storage sa;
 		socklen_t len = sizeof(sa);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs_addr("listener", &at.sa, at.len);
 		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
 		memset(&sa, 0xee, sizeof(sa));
@@ -140,7 +138,7 @@ static void bound_callers(struct obs *o)
 		struct sockaddr_storage sa;
 		socklen_t len = sizeof(sa);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs_addr("listener", &at.sa, at.len);
 		name_any(&me, kinds[i]);
 		obs("bind", bind(c, (struct sockaddr *)&me.sa, me.len));
@@ -184,7 +182,8 @@ static void wildcards(struct obs *o)
 		int lfd = socket(rows[i].domain, SOCK_STREAM, 0), c = socket(rows[i].to_domain, SOCK_STREAM, 0), a, one = 1, off = 0;
 		socklen_t len = sizeof(at);
 
-		note("-> %s at %s", rows[i].to, rows[i].bind);
+		obs_kind(rows[i].domain == AF_INET ? TCP4 : TCP6);
+		note("to %s at %s", rows[i].to, rows[i].bind);
 		setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 		if (rows[i].domain == AF_INET6)
 			setsockopt(lfd, IPPROTO_IPV6, IPV6_V6ONLY, rows[i].v6only ? &one : &off, sizeof(one));

@@ -70,17 +70,6 @@ static void of_several_bytes_the_last(struct obs *o)
 	obs_recv(o->fd, 10, MSG_DONTWAIT);
 }
 
-static void second_replaces_first(struct obs *o)
-{
-	peer_text(o, op_puts, MSG_OOB, "1");
-	obs_poll_until(o->fd, POLLPRI);
-	peer_text(o, op_puts, MSG_OOB, "2");
-	settle(o->fd);
-	obs_recv(o->fd, 1, MSG_OOB);
-	obs_recv(o->fd, 10, MSG_DONTWAIT);
-	obs_recv(o->fd, 10, MSG_DONTWAIT);
-}
-
 static void signal_urg(struct obs *o)
 {
 	int64_t end = deadline_ms();
@@ -153,7 +142,6 @@ int main(int argc, char **argv)
 		{ "reading stops at the mark", read_stops_at_the_mark, STREAM, 0 },
 		{ "in line", in_line, TCP, 0 },
 		{ "of several bytes, the last", of_several_bytes_the_last, STREAM, 0 },
-		{ "a second replaces the first", second_replaces_first, TCP, 0 },
 		{ "SIGURG", signal_urg, STREAM, 0 },
 		{ "life goes on", life_goes_on, STREAM, 0 },
 		{ "in the middle of much data", urgent_in_the_middle_of_much, TCP, 0 },

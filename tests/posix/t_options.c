@@ -17,7 +17,6 @@ static const struct option plain[] = {
 	{ "SO_OOBINLINE", SOL_SOCKET, SO_OOBINLINE, 1, true },
 	{ "SO_BROADCAST", SOL_SOCKET, SO_BROADCAST, 1, true },
 	{ "SO_DONTROUTE", SOL_SOCKET, SO_DONTROUTE, 1, true },
-	{ "SO_PRIORITY", SOL_SOCKET, SO_PRIORITY, 3, true },
 	{ "SO_RCVLOWAT", SOL_SOCKET, SO_RCVLOWAT, 5, true },
 	{ "SO_TIMESTAMP", SOL_SOCKET, SO_TIMESTAMP, 1, true },
 	{ "SO_PASSCRED", SOL_SOCKET, SO_PASSCRED, 1, true },
@@ -46,8 +45,10 @@ static const struct option plain[] = {
 static void read_all(int fd)
 {
 	for (size_t i = 0; i < PLAIN; i++) {
-		if (plain[i].opt == TCP_MAXSEG && plain[i].level == IPPROTO_TCP)
-			continue; /* the device's business */
+		bool tcp = plain[i].level == IPPROTO_TCP, v6 = plain[i].level == IPPROTO_IPV6;
+
+		if ((tcp && (plain[i].opt == TCP_MAXSEG || plain[i].opt == TCP_QUICKACK)) || (v6 && plain[i].opt == IPV6_V6ONLY))
+			continue; /* what is read there follows from the device, the moment, the address */
 		obs_getopt(plain[i].name, fd, plain[i].level, plain[i].opt);
 	}
 }

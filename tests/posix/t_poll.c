@@ -378,7 +378,7 @@ static void listeners(struct obs *o)
 		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 0xfeedfacecafebeefull };
 		int ep = epoll_create1(0);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs("epoll_ctl", epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 		obs_poll(fd, (short)ALL);
 		obs("epoll_wait", epoll_wait(ep, &ev, 1, 0));

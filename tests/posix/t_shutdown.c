@@ -216,7 +216,7 @@ static void unconnected(struct obs *o)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		int fd = sock_of(kinds[i], 0);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs("shutdown 0", shutdown(fd, SHUT_RD));
 		obs("shutdown 1", shutdown(fd, SHUT_WR));
 		obs("shutdown 2", shutdown(fd, SHUT_RDWR));
@@ -233,7 +233,7 @@ static void of_a_listener(struct obs *o)
 	for (size_t i = 0; i < 4; i++) {
 		int fd = listener(kinds[i], 5, &at);
 
-		note("kind %x", kinds[i]);
+		obs_kind(kinds[i]);
 		obs_poll(fd, POLLIN | POLLOUT);
 		obs("shutdown 0", shutdown(fd, SHUT_RD));
 		obs_poll(fd, POLLIN | POLLOUT);
