@@ -57,12 +57,12 @@ void gn_ring_get(const struct gn_ring *r, const struct gn_ring_map *m, uint32_t 
 
 /* Parking is Dekker's pattern: one side stores its index and then looks at the flag, the other stores the flag and then looks at
  * the index. Both pairs are sequentially consistent, so at least one side sees the other and no sleep is missed. */
-static bool flag_take(_Atomic uint32_t *parked)
+static uint32_t flag_take(_Atomic uint32_t *parked)
 {
-	return atomic_load(parked) != 0 && atomic_exchange(parked, 0) != 0;
+	return atomic_load(parked) ? atomic_exchange(parked, 0) : 0;
 }
 
-bool gn_ring_publish(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len)
+uint32_t gn_ring_publish(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len)
 {
 	r->own += len;
 	atomic_store(&m->dir->head, r->own);

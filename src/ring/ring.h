@@ -47,8 +47,9 @@ void gn_ring_put(const struct gn_ring *r, const struct gn_ring_map *m, uint32_t 
 /* Copies `len` bytes, which must be there (gn_ring_readable), from `offset` bytes behind the next unread one. */
 void gn_ring_get(const struct gn_ring *r, const struct gn_ring_map *m, uint32_t offset, void *to, uint32_t len);
 
-/* Makes `len` written bytes visible. True: the consumer is parked and this caller owes it a bell. */
-bool gn_ring_publish(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len);
+/* Makes `len` written bytes visible. Not 0: the consumer is parked and this caller owes it a bell. 1, or a token: one bell wakes whoever
+ * parked on several rings with the same token. */
+uint32_t gn_ring_publish(struct gn_ring *r, const struct gn_ring_map *m, uint32_t len);
 
 /* The room that a parked producer waits for: half the ring, so that two fast sides hand over in large pieces. */
 static inline uint32_t gn_ring_room(const struct gn_ring_map *m)

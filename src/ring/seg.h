@@ -42,7 +42,7 @@ struct gn_dir {
 
 	alignas(GN_LINE) _Atomic uint32_t tail; /* [C] bytes ever read */
 
-	alignas(GN_LINE) _Atomic uint32_t c_parked; /* [C] sets before it sleeps, [P] clears: a bell is due */
+	alignas(GN_LINE) _Atomic uint32_t c_parked; /* [C] sets before it sleeps, [P] clears: a bell is due. 1, or a token */
 	_Atomic uint32_t p_parked;                  /* [P] sets before it sleeps, [C] clears: a bell is due */
 	_Atomic uint32_t lane;                      /* [P] GN_LANE_* */
 	_Atomic uint32_t consent;                   /* [C] GN_CONSENT_* */
@@ -51,6 +51,7 @@ struct gn_dir {
 	_Atomic uint32_t deaf;                      /* [C] GN_DEAF_*: reads no more */
 	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
 	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */
+	_Atomic uint32_t c_pid;                     /* [C] whose tokens c_parked holds */
 	_Atomic uint64_t bells;                     /* [P] bytes in the kernel lane of this direction that are bells */
 };
 

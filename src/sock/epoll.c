@@ -55,6 +55,7 @@ static struct gn_epset *set_new(int fd)
 	list_init(&set->kernel);
 	list_init(&set->hot);
 	list_init(&set->cold);
+	list_init(&set->deleted);
 	return set;
 }
 
@@ -168,7 +169,7 @@ static void watch_to_ring(struct gn_watch *w)
 	set->rings++;
 	bells_ctl(w, EPOLL_CTL_ADD);
 	if (set->outer)
-		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS));
+		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
 }
 
 static void watch_to_kernel(struct gn_watch *w)
@@ -178,10 +179,14 @@ static void watch_to_kernel(struct gn_watch *w)
 	if (w->ring) {
 		bells_ctl(w, EPOLL_CTL_DEL);
 		w->ring = false;
+		if (w->deleted)
+			return;
 		list_del(w);
 		list_add(&set->kernel, w);
 		set->rings--;
 	}
+	if (w->deleted)
+		return;
 	set->emulated += gn_flag(w->so->ep, GN_EP_EMULATED) ? 1 : 0;
 	kernel_ctl(set, EPOLL_CTL_ADD, w->fd, w->off ? 0 : w->events, w->data.u64);
 }
@@ -203,9 +208,9 @@ static void for_each_watch(struct gn_sock *so, void (*f)(struct gn_watch *))
 
 static void if_kernel_to_ring(struct gn_watch *w)
 {
-	if (!w->ring)
+	if (!w->ring && !w->deleted)
 		watch_to_ring(w);
-	else
+	else if (w->ring)
 		bells_ctl(w, EPOLL_CTL_MOD);
 }
 
@@ -221,7 +226,7 @@ void gn_watches_to_kernel(struct gn_sock *so)
 
 static void watch_leave(struct gn_watch *w)
 {
-	if (!w->ring)
+	if (!w->ring && !w->deleted)
 		kernel_ctl(w->set, EPOLL_CTL_DEL, w->fd, 0, 0);
 }
 
@@ -232,7 +237,8 @@ void gn_watches_leave(struct gn_sock *so)
 
 static void private_add(struct gn_watch *w)
 {
-	kernel_ctl(w->set, EPOLL_CTL_ADD, w->so->private_fd, w->events, w->data.u64);
+	if (!w->deleted)
+		kernel_ctl(w->set, EPOLL_CTL_ADD, w->so->private_fd, w->events, w->data.u64);
 }
 
 void gn_watches_private(struct gn_sock *so, int fd)
@@ -244,7 +250,7 @@ void gn_watches_private(struct gn_sock *so, int fd)
 /* `lists` and set->lock are held; the endpoint's list is the caller's to mend. */
 static void watch_free(struct gn_watch *w)
 {
-	if (w->ring)
+	if (w->ring && !w->deleted)
 		w->set->rings--;
 	list_del(w);
 	free(w);
@@ -282,7 +288,7 @@ static void sock_unlink(struct gn_watch *w)
 
 void gn_epset_free(struct gn_epset *set)
 {
-	struct gn_watch *heads[] = {&set->kernel, &set->hot, &set->cold};
+	struct gn_watch *heads[] = {&set->kernel, &set->hot, &set->cold, &set->deleted};
 
 	gn_lock(&lists);
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
@@ -307,6 +313,23 @@ void gn_epset_forked(struct gn_epset *set)
 void gn_epoll_forked(void)
 {
 	atomic_store(&lists, 0);
+}
+
+/* A watch that was deleted a moment ago: many programs add and delete interest in writing with each request. No system call. */
+static int ctl_revive(struct gn_epset *set, struct gn_watch *w, const struct epoll_event *ev)
+{
+	w->deleted = false;
+	w->events = ev->events;
+	w->data = ev->data;
+	w->off = w->cold = false;
+	w->fresh = w->hint = true;
+	w->quiet = 0;
+	list_del(w);
+	list_add(&set->hot, w);
+	set->rings++;
+	if (set->outer)
+		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+	return 0;
 }
 
 static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struct epoll_event *ev)
@@ -371,6 +394,13 @@ static int ctl_del(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w)
 {
 	if (so->private_fd >= 0)
 		kernel_ctl(set, EPOLL_CTL_DEL, so->private_fd, 0, 0);
+	if (w->ring && gn_on_ring(so)) {
+		w->deleted = true;
+		list_del(w);
+		list_add(&set->deleted, w);
+		set->rings--;
+		return 0;
+	}
 	if (w->ring)
 		bells_ctl(w, EPOLL_CTL_DEL);
 	else
@@ -386,6 +416,17 @@ static int ctl_ours(struct gn_epset *set, struct gn_sock *so, int op, int fd, st
 
 	if (op != EPOLL_CTL_DEL && !ev)
 		return -EFAULT;
+	if (w && w->deleted) {
+		if (op == EPOLL_CTL_ADD && w->ring && gn_on_ring(so) && !(ev->events & EPOLLEXCLUSIVE))
+			return ctl_revive(set, w, ev);
+		if (op != EPOLL_CTL_ADD)
+			return -ENOENT;
+		if (w->ring)
+			bells_ctl(w, EPOLL_CTL_DEL);
+		sock_unlink(w);
+		watch_free(w);
+		w = NULL;
+	}
 	if (w && op == EPOLL_CTL_ADD)
 		return -EEXIST;
 	if (!w && op != EPOLL_CTL_ADD)
@@ -481,7 +522,7 @@ static uint32_t watch_ready(struct gn_watch *w)
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
 	w->quiet = 0;
-	if (!gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS)) && !(w->events & EPOLLET))
+	if (!gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS) && !(w->events & EPOLLET))
 		return;
 	w->cold = true;
 	list_del(w);
@@ -533,15 +574,15 @@ void gn_bells_harvest(struct gn_epset *set)
 					gn_sys_read(set->ready, &count, sizeof count);
 				continue;
 			}
+			if (w->deleted)
+				continue;
 			w->hint = true;
 			w->quiet = 0;
-			if (!gn_all_in_ring(w->so))
+			if (!gn_all_in_ring(w->so) || ((ev[i].events & EPOLLOUT) && !gn_tx_shared(w->so)))
 				w->fresh = true;
 			gn_check_peer(w->so, w->fd);
 			if (w->cold) {
 				w->cold = false;
-				if (!set->outer)
-					gn_disarm(w->so);
 				list_del(w);
 				list_add(&set->hot, w);
 			}
@@ -649,14 +690,14 @@ static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	if (n) {
 		set->spin_backoff = 0;
 	} else {
-		set->spin_backoff = set->spin_backoff ? GN_MIN(set->spin_backoff * 2, 64u) : 1;
+		set->spin_backoff = set->spin_backoff ? GN_MIN(set->spin_backoff * 2, 8u) : 1;
 		set->spin_skip = set->spin_backoff - 1;
 	}
 	return n;
 }
 
 /* Asks every hot watch's peer for a bell. False: something is ready. */
-static bool arm_hot(struct gn_epset *set)
+static bool arm_hot(struct gn_epset *set, uint32_t token)
 {
 	struct gn_watch *w;
 	bool quiet = true;
@@ -664,23 +705,22 @@ static bool arm_hot(struct gn_epset *set)
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot; w = w->next) {
 		gn_cpu_publish(w->so);
-		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS)) && !(w->events & EPOLLET))
+		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), token) && !(w->events & EPOLLET))
 			quiet = false;
 	}
 	gn_unlock(&set->lock);
 	return quiet;
 }
 
-static void disarm_hot(struct gn_epset *set)
+static void disarm_hot(struct gn_epset *set, uint32_t token)
 {
 	struct gn_watch *w;
 
-	if (set->outer)
+	if (token == GN_ARM_ALWAYS)
 		return;
-
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot; w = w->next)
-		gn_disarm(w->so);
+		gn_disarm(w->so, token);
 	gn_unlock(&set->lock);
 }
 
@@ -700,19 +740,20 @@ static int kernel_wait(struct gn_epset *set, struct epoll_event *events, int max
 /* Sleeps once. Events, 0: look again (or time is up), -errno. */
 static int park(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
+	bool others = atomic_fetch_add(&set->sleeping, 1) > 0 || set->outer;
+	uint32_t token = others ? GN_ARM_ALWAYS : gn_arm_token();
 	int n = 0;
 
-	if (arm_hot(set)) {
+	if (arm_hot(set, token)) {
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
-		atomic_fetch_add(&set->sleeping, 1);
 		if (n == 0)
 			n = kernel_wait(set, events, max, deadline_ns, mask);
-		atomic_fetch_sub(&set->sleeping, 1);
+		if (n > 0)
+			filter(set, events, &n);
 	}
-	disarm_hot(set);
-	if (n > 0)
-		filter(set, events, &n);
+	atomic_fetch_sub(&set->sleeping, 1);
+	disarm_hot(set, token);
 	return n;
 }
 

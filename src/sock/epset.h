@@ -17,6 +17,7 @@ struct gn_watch {
 	uint32_t events;
 	epoll_data_t data;
 	bool ring;                         /* in the bells, not in the program's set */
+	bool deleted;                      /* by the program; it stays among the bells, for programs that add again soon */
 	bool cold;                         /* armed and left to its bell */
 	bool off;                          /* one-shot, fired */
 	bool fresh;                        /* edge-triggered: report the present state once */
@@ -31,7 +32,7 @@ struct gn_epset {
 	int fd;                /* the program's set */
 	int bells;             /* hidden, -1 until the first promotion */
 	uint64_t cookie;
-	struct gn_watch kernel, hot, cold; /* list heads */
+	struct gn_watch kernel, hot, cold, deleted; /* list heads */
 	uint32_t rings;        /* watches in hot and cold */
 	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
 	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */

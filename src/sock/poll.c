@@ -27,6 +27,7 @@ struct pollset {
 	nfds_t count, kernel_count;
 	nfds_t rings, others;
 	bool capped;
+	uint32_t token;
 };
 
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
@@ -175,13 +176,14 @@ static bool arm_all(struct pollset *s)
 	bool quiet = true;
 
 	s->capped = false;
+	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
 		if (!s->entry[i].ring)
 			continue;
 		ring_wish(s, i);
 		gn_cpu_publish(s->entry[i].so);
 		atomic_fetch_add(&s->entry[i].so->ep->sleepers, 1);
-		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events);
+		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events, s->token);
 	}
 	return quiet;
 }
@@ -193,7 +195,7 @@ static void disarm_all(struct pollset *s)
 
 		if (!s->entry[i].ring)
 			continue;
-		gn_disarm(so);
+		gn_disarm(so, s->token);
 		if (atomic_fetch_sub(&so->ep->sleepers, 1) == 1 && s->kernel[i].revents)
 			gn_check_peer(so, s->user[i].fd);
 		s->kernel[i].revents = 0;

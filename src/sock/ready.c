@@ -94,26 +94,46 @@ bool gn_all_in_ring(const struct gn_sock *so)
 	return !so->dgram && gn_rx_shared(so) && positioned_on_ring(so);
 }
 
+uint32_t gn_arm_token(void)
+{
+	uint32_t token = atomic_fetch_add_explicit(&gn_world.tokens, 1, memory_order_relaxed) + GN_ARM_ALWAYS + 1;
+
+	return token > GN_ARM_ALWAYS ? token : GN_ARM_ALWAYS + 1;
+}
+
+/* Where another sleeper has armed already, each bell is to ring: it may not be our token that it waits for. */
+static void park_consumer(struct gn_dir *d, uint32_t token)
+{
+	uint32_t old;
+
+	if (token != GN_ARM_ALWAYS && atomic_load_explicit(&d->c_pid, memory_order_relaxed) != (uint32_t)gn_world.pid)
+		atomic_store(&d->c_pid, (uint32_t)gn_world.pid);
+	old = atomic_exchange(&d->c_parked, token);
+	if (old && old != token)
+		atomic_store(&d->c_parked, GN_ARM_ALWAYS);
+}
+
 /* Flag first, then the look; gn_ring_publish() has them the other way round. */
-bool gn_arm(struct gn_sock *so, int fd, short events)
+bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token)
 {
 	if (unlikely(so->dgram))
 		return gn_dgram_arm(so, fd, events);
 	if ((events & (IN_BITS | POLLRDHUP)) && gn_rx_shared(so))
-		atomic_store(&so->rx.dir->c_parked, 1);
+		park_consumer(so->rx.dir, token);
 	if ((events & OUT_BITS) && gn_tx_shared(so))
 		atomic_store(&so->tx.dir->p_parked, 1);
 	return !gn_ready(so, fd, events, false);
 }
 
-void gn_disarm(struct gn_sock *so)
+/* Takes back what nobody else relies on. */
+void gn_disarm(struct gn_sock *so, uint32_t token)
 {
+	uint32_t mine = token;
+
 	if (unlikely(so->dgram)) {
 		gn_dgram_disarm(so);
 		return;
 	}
-	if (so->rx.dir && atomic_load_explicit(&so->rx.dir->c_parked, memory_order_relaxed))
-		atomic_store_explicit(&so->rx.dir->c_parked, 0, memory_order_relaxed);
-	if (so->tx.dir && atomic_load_explicit(&so->tx.dir->p_parked, memory_order_relaxed))
-		atomic_store_explicit(&so->tx.dir->p_parked, 0, memory_order_relaxed);
+	if (so->rx.dir && token != GN_ARM_ALWAYS && atomic_load_explicit(&so->rx.dir->c_parked, memory_order_relaxed) == token)
+		atomic_compare_exchange_strong(&so->rx.dir->c_parked, &mine, 0);
 }

@@ -102,6 +102,8 @@ struct gn_world {
 	uint32_t ring_size;
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
+	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
+	_Atomic uint64_t rung;     /* pid << 32 | token of the last bell: gn_bell_data() */
 	struct gn_pool *pool;
 	int pool_fd;
 	struct gn_sock *_Atomic *table;
@@ -209,6 +211,7 @@ void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that r
 /* wait.c */
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
 void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
+void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
 void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
 void gn_drain_bells(struct gn_sock *so, int fd);        /* rx lock held, nothing but bells in the kernel lane */
 void gn_cpu_publish(struct gn_sock *so);
@@ -221,8 +224,10 @@ void gn_spin_result(struct gn_sock *so, bool paid);
 /* ready.c: poll(2) bits of an endpoint on the ring */
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */
 bool gn_all_in_ring(const struct gn_sock *so);                          /* nothing but bells can be in the kernel socket */
-bool gn_arm(struct gn_sock *so, int fd, short events);                  /* asks for bells; false: ready already, look again */
-void gn_disarm(struct gn_sock *so);
+#define GN_ARM_ALWAYS 1u                                                /* each ring is to ring for itself */
+uint32_t gn_arm_token(void);                                            /* one bell is enough for all rings armed with it */
+bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token);  /* asks for bells; false: ready already, look again */
+void gn_disarm(struct gn_sock *so, uint32_t token);
 
 static inline bool gn_rx_shared(const struct gn_sock *so)
 {

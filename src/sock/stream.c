@@ -30,6 +30,7 @@ static int64_t room_for(struct gn_sock *so, size_t want)
 static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t left)
 {
 	struct gn_half *half = &so->ep->tx;
+	uint32_t parked;
 	int64_t n;
 
 	if (atomic_load_explicit(&so->tx.dir->consent, memory_order_relaxed) == GN_CONSENT_REFUSED)
@@ -47,8 +48,9 @@ static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t
 	if (n == 0)
 		return 0;
 	gn_cursor_copy(c, &half->ring, &so->tx, (uint32_t)n, true);
-	if (gn_ring_publish(&half->ring, &so->tx, (uint32_t)n))
-		gn_bell(so, fd);
+	parked = gn_ring_publish(&half->ring, &so->tx, (uint32_t)n);
+	if (parked)
+		gn_bell_data(so, fd, parked);
 	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + (uint64_t)n, memory_order_relaxed);
 	return (ssize_t)n;
 }

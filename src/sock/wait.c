@@ -70,6 +70,18 @@ void gn_bell(struct gn_sock *so, int fd)
 	gn_peer_may_be_gone(so, fd, rc);
 }
 
+/* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. */
+void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked)
+{
+	uint64_t whom = (uint64_t)atomic_load_explicit(&so->tx.dir->c_pid, memory_order_relaxed) << 32 | parked;
+
+	if (parked != GN_ARM_ALWAYS && atomic_load(&gn_world.rung) == whom)
+		return;
+	gn_bell(so, fd);
+	if (parked != GN_ARM_ALWAYS)
+		atomic_store(&gn_world.rung, whom);
+}
+
 void gn_bell_space(struct gn_sock *so, int fd)
 {
 	gn_lock(&so->ep->tx.lock);
