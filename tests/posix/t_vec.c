@@ -27,6 +27,66 @@ static void vectors(struct obs *o)
 	obs("readv of nothing", readv(o->fd, in, 3));
 }
 
+static long op_readv_after_nothing(struct obs *o, long msg, long b)
+{
+	char buf[8] = "";
+	struct iovec v[3] = { { buf, 0 }, { buf, 0 }, { buf, 7 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 3 };
+	long rc = msg ? recvmsg(o->fd, &m, 0) : readv(o->fd, v, 3);
+
+	(void)b;
+	obs_say(o, "%s", buf);
+	return rc;
+}
+
+/* A vector whose first parts are empty waits for the others. */
+static void empty_parts(struct obs *o)
+{
+	for (long msg = 0; msg < 2; msg++) {
+		for (int i = 0; i < 3; i++) {
+			peer_start(o, op_readv_after_nothing, msg, 0);
+			note("blocks: %d", peer_asleep(o));
+			obs_send(o->fd, "some", 0);
+			obs("peer readv", peer_done(o));
+			note("peer has %s", o->say);
+		}
+		obs_send(o->fd, "more", 0);
+		obs("peer readv", peer(o, op_readv_after_nothing, msg, 0));
+	}
+	if (o->type == SOCK_DGRAM)
+		return;
+	shutdown(o->fd, SHUT_WR);
+	obs("peer readv at the end", peer(o, op_readv_after_nothing, 0, 0));
+}
+
+static long op_echo_by_vectors(struct obs *o, long rounds, long msg)
+{
+	char buf[8];
+	struct iovec v[2] = { { buf, 0 }, { buf, 8 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+
+	for (long i = 0; i < rounds; i++)
+		if ((msg ? recvmsg(o->fd, &m, 0) : readv(o->fd, v, 2)) != 8 || (msg ? sendmsg(o->fd, &m, 0) : writev(o->fd, v, 2)) != 8)
+			return i;
+	return rounds;
+}
+
+/* The same at speed: whether data is there, comes while one looks, or has to be slept for. */
+static void empty_parts_at_speed(struct obs *o)
+{
+	char buf[8] = "eight b";
+
+	for (long msg = 0; msg < 2; msg++) {
+		int done = 0;
+
+		peer_start(o, op_echo_by_vectors, 2000, msg);
+		while (done < 2000 && send(o->fd, buf, 8, 0) == 8 && recv(o->fd, buf, 8, 0) == 8)
+			done++;
+		obs("here", done);
+		obs("there", peer_done(o));
+	}
+}
+
 static void messages(struct obs *o)
 {
 	char a[4] = "", b[8] = "", control[64];
@@ -137,6 +197,8 @@ int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
 		{ "readv and writev", vectors, STREAM, THREADS },
+		{ "vectors with empty parts", empty_parts, STREAM | UDP4 | SEQP, 0 },
+		{ "vectors with empty parts, at speed", empty_parts_at_speed, STREAM | UDP4 | SEQP, 0 },
 		{ "sendmsg and recvmsg", messages, STREAM, 0 },
 		{ "MSG_WAITALL over vectors", waitall_over_vectors, STREAM, 0 },
 		{ "sendmmsg and recvmmsg", several, STREAM, 0 },
