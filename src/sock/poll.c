@@ -77,7 +77,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	short want = s->user[i].events;
 
 	k->fd = s->user[i].fd;
-	k->events = POLLIN | POLLRDHUP;
+	k->events = (short)(POLLIN | POLLRDHUP | (want & POLLPRI));
 	k->revents = 0;
 	if (!gn_tx_shared(so))
 		k->events |= want & (POLLOUT | POLLWRNORM);

@@ -35,8 +35,10 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	head = atomic_load(&d->head);
 	if (unlikely(gone || fin))
 		return IN_BITS | POLLRDHUP;
-	if (head != so->ep->rx.ring.own)
-		return IN_BITS;
+	if (head != so->ep->rx.ring.own) /* an urgent byte overtakes what is left in the ring */
+		return IN_BITS | (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
+					  ? kernel_bits(fd, POLLPRI)
+					  : 0);
 	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))
 		return ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
 	return atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
