@@ -158,7 +158,7 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 	struct iovec iov;
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	while (skip >= v->iov_len && skip) {
+	while (skip >= v->iov_len && (skip || !v->iov_len)) { /* empty vectors too: the caller has room left in one */
 		skip -= v->iov_len;
 		v++;
 	}
