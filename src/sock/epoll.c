@@ -821,24 +821,11 @@ static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max,
 	}
 }
 
-static uint64_t deadline_of(const struct timespec *timeout)
-{
-	uint64_t ns;
-
-	if (!timeout)
-		return UINT64_MAX;
-	if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
-		return 0;
-	if (__builtin_mul_overflow((uint64_t)timeout->tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
-		return UINT64_MAX;
-	return gn_now_ns() + ns + (uint64_t)timeout->tv_nsec;
-}
-
 int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
-	uint64_t deadline = deadline_of(timeout);
+	uint64_t deadline = gn_deadline_of(timeout);
 	int n;
 
 	(void)fd;

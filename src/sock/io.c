@@ -294,11 +294,9 @@ ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 		if (gn_tx_shared(so) || gn_switch_tx(so, fd))
 			return sendfile_ring(so, fd, from, at, len);
 	}
-	atomic_fetch_add(&so->ep->tx.in_kernel, 1);
-	rc = gn_neg(gn_real.sendfile(fd, from, at, len));
-	if (rc > 0)
-		atomic_fetch_add(&so->ep->tx.kernel_bytes, (uint64_t)rc);
-	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
+	rc = gn_kernel_sendfile(so, fd, from, at, len);
+	if (unlikely(rc == GN_OTHER_LANE)) /* another thread switched meanwhile */
+		rc = sendfile_ring(so, fd, from, at, len);
 	return rc;
 }
 

@@ -35,6 +35,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io);
 /* kernel.c */
 ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
+ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit);
 
 /* gone.c */

@@ -146,6 +146,18 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc;
 }
 
+ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+{
+	struct gn_half *half = &so->ep->tx;
+	ssize_t rc;
+
+	if (!enter(half))
+		return GN_OTHER_LANE;
+	rc = gn_neg(gn_real.sendfile(fd, from, at, len));
+	leave(half, rc);
+	return rc;
+}
+
 /* For a half that has consented: takes at most `limit` bytes that are in the kernel lane, without waiting. The rx lock is held.
  * Should the peer switch meanwhile, what lies behind its switch_pos is bells, and not returned. */
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)

@@ -253,17 +253,6 @@ static int run(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
 	}
 }
 
-static uint64_t deadline_of(const struct timespec *timeout)
-{
-	uint64_t ns;
-
-	if (!timeout)
-		return UINT64_MAX;
-	if (__builtin_mul_overflow((uint64_t)timeout->tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
-		return UINT64_MAX;
-	return gn_now_ns() + ns + (uint64_t)timeout->tv_nsec;
-}
-
 int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct pollfd small_kernel[2 * SMALL];
@@ -288,7 +277,7 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 	}
 	for (nfds_t i = 0; i < count; i++)
 		entry_make(&s, i);
-	rc = run(&s, deadline_of(timeout), mask);
+	rc = run(&s, gn_deadline_of(timeout), mask);
 	for (nfds_t i = 0; i < count; i++)
 		if (s.entry[i].so)
 			gn_put(s.entry[i].so);

@@ -214,6 +214,7 @@ void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
 void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
 void gn_drain_bells(struct gn_sock *so, int fd);        /* rx lock held, nothing but bells in the kernel lane */
+uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
 void gn_cpu_publish(struct gn_sock *so);
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns);
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room);

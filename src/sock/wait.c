@@ -295,3 +295,16 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 		return -EAGAIN;
 	return rc == -EINTR ? -EINTR : 0;
 }
+
+uint64_t gn_deadline_of(const struct timespec *timeout)
+{
+	uint64_t ns;
+
+	if (!timeout)
+		return UINT64_MAX;
+	if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+		return 0;
+	if (__builtin_mul_overflow((uint64_t)timeout->tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
+		return UINT64_MAX;
+	return gn_now_ns() + ns + (uint64_t)timeout->tv_nsec;
+}
