@@ -466,6 +466,34 @@ static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
 	return rc == 0 ? -EAGAIN : rc < 0 ? rc : 0;
 }
 
+/* Callers often come one after the other: see recv_asking(). */
+static int accept_asking(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) ? 0 : gn_ask_until(&gn_world.accept_spin);
+	int c = accept_either(so, fd, flags);
+
+	if (!until)
+		return c;
+	while (c == -EAGAIN && gn_now_ns() < until)
+		c = so->last_private ? accept_private(so, flags) : accept_public(so, fd, flags);
+	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
+	return c;
+}
+
+/* The kernel's listener blocks in the program's stead: look whether somebody is there first. */
+static int accept_alone(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) || is_inet(so->ep) ? 0 : gn_ask_until(&gn_world.accept_spin);
+	struct pollfd p = {fd, POLLIN, 0};
+
+	if (until) {
+		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until)
+			;
+		gn_spin_result(&gn_world.accept_spin, p.revents);
+	}
+	return accept_public(so, fd, flags);
+}
+
 static int accept_any(struct gn_sock *so, int fd, int flags)
 {
 	uint64_t timeout = atomic_load(&so->ep->rcvtimeo_ns);
@@ -473,9 +501,9 @@ static int accept_any(struct gn_sock *so, int fd, int flags)
 	int c, rc;
 
 	if (so->private_fd < 0)
-		return accept_public(so, fd, flags);
+		return accept_alone(so, fd, flags);
 	for (;;) {
-		c = accept_either(so, fd, flags);
+		c = accept_asking(so, fd, flags);
 		if (c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK))
 			return c;
 		rc = accept_wait(so, fd, deadline);

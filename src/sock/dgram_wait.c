@@ -104,15 +104,15 @@ static bool spin_round(struct gn_sock *so, uint32_t round)
 		return false;
 	if (round == 0 && !gn_spin_now(so, NULL))
 		return false;
-	if (round > 0 && so->spin_skip)
+	if (round > 0 && atomic_load_explicit(&so->spin.skip, memory_order_relaxed))
 		return false;
 	if (spin_slice(so->dgram)) {
-		gn_spin_result(so, true);
+		gn_spin_result(&so->spin, true);
 		return true;
 	}
 	if (round + 1 < rounds)
 		return true;
-	gn_spin_result(so, false);
+	gn_spin_result(&so->spin, false);
 	return false;
 }
 
@@ -206,7 +206,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	gn_cpu_publish(so);
 	if (gn_spin_now(so, NULL)) {
 		spun = spin_room(p);
-		gn_spin_result(so, spun);
+		gn_spin_result(&so->spin, spun);
 		if (spun)
 			return 0;
 	}

@@ -94,6 +94,28 @@ static ssize_t recv_plain(int fd, struct gn_io *io, int flags)
 	return rc;
 }
 
+/* Only where to get nothing, or less, is no answer yet; and never on the kernel's TCP, whose peer may be far. */
+static bool may_ask(const struct gn_sock *so, int flags)
+{
+	return !gn_io_nonblock(so, flags) && !(flags & (MSG_WAITALL | MSG_OOB | MSG_ERRQUEUE)) && gn_is_stream_like(so->ep) &&
+	       (so->ep->domain == AF_UNIX || gn_flag(so->ep, GN_EP_EMULATED)) && !gn_flag(so->ep, GN_EP_LOWAT);
+}
+
+/* What a local peer answers comes within microseconds: to ask for it a few times costs less than to sleep and be woken. */
+static ssize_t recv_asking(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	uint64_t until = may_ask(so, io->flags) ? gn_ask_until(&gn_world.recv_spin) : 0;
+	ssize_t rc;
+
+	if (!until)
+		return recv_plain(fd, io, io->flags);
+	do {
+		rc = recv_plain(fd, io, io->flags | MSG_DONTWAIT);
+	} while (rc == -EAGAIN && gn_now_ns() < until);
+	gn_spin_result(&gn_world.recv_spin, rc != -EAGAIN);
+	return rc == -EAGAIN ? recv_plain(fd, io, io->flags) : rc;
+}
+
 /* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
 static ssize_t recv_discard(int fd, struct gn_io *io, int flags)
 {
@@ -112,7 +134,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	io->name = NULL;
 	io->control = NULL;
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
-	rc = recv_plain(fd, io, io->flags);
+	rc = recv_asking(so, fd, io);
 	io->name_len = 0;
 	io->control_len = 0;
 	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC))) {
@@ -139,7 +161,7 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (!enter(half))
 		return GN_OTHER_LANE;
-	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_plain(fd, io, io->flags);
+	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
 	if (unlikely(so->peer) && rc > 0 && io->name && io->name_len)
 		io->name_len = GN_MAX(gn_peer_source(so, io->name, room), io->name_len);
 	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);

@@ -17,12 +17,43 @@
 
 #define OPTIONS_MAX 32
 
+static uint32_t options_count(const struct gn_sock *so)
+{
+	return so->options ? so->options->count : 0;
+}
+
 static struct gn_option *option_find(const struct gn_sock *so, int level, int name)
 {
-	for (uint32_t i = 0; i < so->options_count; i++)
-		if (so->options[i].level == level && so->options[i].name == name)
-			return &so->options[i];
+	for (uint32_t i = 0; i < options_count(so); i++)
+		if (so->options->option[i].level == level && so->options->option[i].name == name)
+			return &so->options->option[i];
 	return NULL;
+}
+
+/* gn_world.big is held. */
+static void options_leave(struct gn_sock *so)
+{
+	if (so->options && --so->options->owners == 0)
+		free(so->options);
+	so->options = NULL;
+}
+
+/* Makes sure that nobody else sees what is written next. gn_world.big is held. False: no memory. */
+static bool options_own(struct gn_sock *so)
+{
+	struct gn_options *mine;
+
+	if (so->options && so->options->owners == 1)
+		return true;
+	mine = calloc(1, sizeof *mine + OPTIONS_MAX * sizeof mine->option[0]);
+	if (!mine)
+		return false;
+	if (so->options)
+		memcpy(mine, so->options, sizeof *mine + so->options->count * sizeof mine->option[0]);
+	options_leave(so);
+	mine->owners = 1;
+	so->options = mine;
+	return true;
 }
 
 static void option_note(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
@@ -32,13 +63,9 @@ static void option_note(struct gn_sock *so, int level, int name, const void *val
 	if (len > sizeof o->value)
 		return;
 	gn_lock(&gn_world.big);
-	o = option_find(so, level, name);
-	if (!o && so->options_count < OPTIONS_MAX) {
-		if (!so->options)
-			so->options = calloc(OPTIONS_MAX, sizeof *o);
-		if (so->options)
-			o = &so->options[so->options_count++];
-	}
+	o = options_own(so) ? option_find(so, level, name) : NULL;
+	if (!o && so->options && so->options->count < OPTIONS_MAX)
+		o = &so->options->option[so->options->count++];
 	if (o) {
 		*o = (struct gn_option){.level = level, .name = name, .len = len};
 		memcpy(o->value, value, len);
@@ -48,9 +75,11 @@ static void option_note(struct gn_sock *so, int level, int name, const void *val
 
 void gn_options_free(struct gn_sock *so)
 {
-	free(so->options);
-	so->options = NULL;
-	so->options_count = 0;
+	if (!so->options)
+		return;
+	gn_lock(&gn_world.big);
+	options_leave(so);
+	gn_unlock(&gn_world.big);
 }
 
 static bool is_timeout(int name)
@@ -97,8 +126,8 @@ static int buffer_asked(const struct gn_option *o)
 
 void gn_options_replay(struct gn_sock *so, int u)
 {
-	for (uint32_t i = 0; i < so->options_count; i++) {
-		const struct gn_option *o = &so->options[i];
+	for (uint32_t i = 0; i < options_count(so); i++) {
+		const struct gn_option *o = &so->options->option[i];
 		int asked;
 
 		if (!is_replayed(o))
@@ -114,10 +143,15 @@ void gn_options_replay(struct gn_sock *so, int u)
 
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd)
 {
-	for (uint32_t i = 0; i < listener->options_count; i++) {
-		const struct gn_option *o = &listener->options[i];
+	if (!listener->options)
+		return;
+	gn_lock(&gn_world.big);
+	so->options = listener->options;
+	so->options->owners++;
+	gn_unlock(&gn_world.big);
+	for (uint32_t i = 0; i < options_count(so); i++) {
+		const struct gn_option *o = &so->options->option[i];
 
-		option_note(so, o->level, o->name, o->value, o->len);
 		if (o->level == SOL_SOCKET && is_timeout(o->name))
 			timeout_note(so->ep, o->name, o->value, o->len);
 	}
@@ -220,6 +254,8 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 			timeout_note(so->ep, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
 			linger_note(so->ep, value);
+		if (rc == 0 && name == SO_RCVLOWAT)
+			atomic_fetch_or(&so->ep->flags, GN_EP_LOWAT);
 		return rc;
 	}
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
@@ -261,6 +297,8 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 		return rc;
 	if (level == SOL_SOCKET && is_timeout(name))
 		timeout_note(so->ep, name, value, len);
+	if (level == SOL_SOCKET && name == SO_RCVLOWAT)
+		atomic_fetch_or(&so->ep->flags, GN_EP_LOWAT);
 	if (so->ep->type == SOCK_DGRAM)
 		gn_dgram_option(so, fd, level, name, value, len);
 	else if (so->ep->domain == AF_UNIX)

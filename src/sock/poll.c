@@ -167,7 +167,7 @@ static bool spin(struct pollset *s)
 			gn_cpu_relax();
 		}
 	} while (!found && gn_now_ns() < end);
-	gn_spin_result(first, found);
+	gn_spin_result(&first->spin, found);
 	return found;
 }
 

@@ -124,5 +124,7 @@ void gn_ep_leave(struct gn_ep *ep)
 	if (atomic_fetch_sub(&ep->holders, 1) == 1) {
 		atomic_store(&ep->state, GN_FREE);
 		atomic_fetch_sub(&gn_world.pool->used, 1);
+		/* The next to come takes it while it is in the caches, and the pool stays as small as it can. */
+		atomic_store_explicit(&gn_world.pool->hint, (uint32_t)(ep - gn_world.pool->ep), memory_order_relaxed);
 	}
 }

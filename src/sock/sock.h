@@ -33,6 +33,12 @@ struct gn_counts {
 	uint64_t promotions, demotions, bells;
 };
 
+/* Whether to ask again and again for a while before sleeping: not for some time after it did not pay. */
+struct gn_spin {
+	_Atomic uint32_t skip;    /* waits to come that sleep at once */
+	_Atomic uint32_t backoff; /* how many the next failure will skip */
+};
+
 enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL };
 
 /* An option that the program set and that the carrying socket does not know, or that a swap must repeat. */
@@ -40,6 +46,13 @@ struct gn_option {
 	int level, name;
 	socklen_t len;
 	unsigned char value[16];
+};
+
+/* A listener's are shared with those it accepted until one of them sets another: under gn_world.big. */
+struct gn_options {
+	uint32_t owners;
+	uint32_t count;
+	struct gn_option option[];
 };
 
 struct gn_sock {
@@ -65,10 +78,8 @@ struct gn_sock {
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
 	struct gn_peer *peer;
-	struct gn_option *options;
-	uint32_t options_count;
-	uint32_t spin_skip;              /* waits to come that will not spin first: it did not pay lately */
-	uint32_t spin_backoff;           /* how many waits the next failed spin will skip */
+	struct gn_options *options;      /* NULL: none was set */
+	struct gn_spin spin;
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* a write found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
@@ -102,6 +113,7 @@ struct gn_world {
 	uint32_t ring_size;
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
+	struct gn_spin recv_spin, accept_spin; /* in the kernel lane: short connections have no history of their own */
 	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
 	_Atomic uint64_t rung;     /* pid << 32 | token of the last bell: gn_bell_data() */
 	struct gn_pool *pool;
@@ -220,7 +232,9 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns);
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room);
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
-void gn_spin_result(struct gn_sock *so, bool paid);
+bool gn_spin_due(struct gn_spin *spin);
+void gn_spin_result(struct gn_spin *spin, bool paid);
+uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */
 
 /* ready.c: poll(2) bits of an endpoint on the ring */
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */

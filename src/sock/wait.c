@@ -145,21 +145,34 @@ bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
 	}
 	if (gn_world.one_cpu || !gn_world.spin_max_ns || (peer && peer == cpu_now()))
 		return false;
-	if (so->spin_skip) {
-		so->spin_skip--;
-		return false;
-	}
-	return true;
+	return gn_spin_due(&so->spin);
 }
 
-void gn_spin_result(struct gn_sock *so, bool paid)
+/* Threads that meet here may count one wait too many or too few: it is a guess anyway. */
+bool gn_spin_due(struct gn_spin *spin)
 {
-	if (paid) {
-		so->spin_backoff = 0;
-		return;
-	}
-	so->spin_backoff = so->spin_backoff ? GN_MIN(so->spin_backoff * 2, (uint32_t)BACKOFF_MAX) : 1;
-	so->spin_skip = so->spin_backoff - 1;
+	uint32_t skip = atomic_load_explicit(&spin->skip, memory_order_relaxed);
+
+	if (skip)
+		atomic_store_explicit(&spin->skip, skip - 1, memory_order_relaxed);
+	return !skip;
+}
+
+void gn_spin_result(struct gn_spin *spin, bool paid)
+{
+	uint32_t backoff = atomic_load_explicit(&spin->backoff, memory_order_relaxed);
+
+	backoff = paid ? 0 : backoff ? GN_MIN(backoff * 2, (uint32_t)BACKOFF_MAX) : 1;
+	atomic_store_explicit(&spin->backoff, backoff, memory_order_relaxed);
+	if (!paid)
+		atomic_store_explicit(&spin->skip, backoff - 1, memory_order_relaxed);
+}
+
+uint64_t gn_ask_until(struct gn_spin *spin)
+{
+	if (gn_world.one_cpu || !gn_world.spin_max_ns || !gn_spin_due(spin))
+		return 0;
+	return gn_now_ns() + gn_world.spin_max_ns;
 }
 
 static bool rx_changed(struct gn_sock *so, uint32_t own)
@@ -190,7 +203,7 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 					gn_cpu_relax();                              \
 			}                                                            \
 		} while (!spun_ && gn_now_ns() < end_);                              \
-		gn_spin_result(so, spun_);                                           \
+		gn_spin_result(&(so)->spin, spun_);                                           \
 		spun_;                                                               \
 	})
 
