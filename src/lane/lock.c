@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/sys.h"
 #include "base/time.h"
@@ -24,11 +26,28 @@ void gn_tid_forget(void)
 	gn_tid_known = 0;
 }
 
+/* Who was killed is still there for kill(2) until its parent has waited for it, but runs no more. */
+static bool is_zombie(uint32_t tid)
+{
+	char path[32], text[256], *p;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/%u/stat", tid);
+	n = gn_sys_read_file(path, text, sizeof text);
+	p = n > 0 ? strrchr(text, ')') : NULL; /* "pid (comm) state": comm may hold anything */
+	return p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X');
+}
+
+bool gn_task_is_dead(uint32_t tid)
+{
+	return gn_sys_kill((pid_t)tid, 0) == -ESRCH || is_zombie(tid);
+}
+
 static bool owner_is_dead(uint32_t word)
 {
 	uint32_t tid = word & ~GN_LOCK_WAITERS;
 
-	return tid && gn_sys_kill((pid_t)tid, 0) == -ESRCH;
+	return tid && gn_task_is_dead(tid);
 }
 
 static bool lock_take(_Atomic uint32_t *lock, uint32_t seen, uint32_t flags)
@@ -36,14 +55,14 @@ static bool lock_take(_Atomic uint32_t *lock, uint32_t seen, uint32_t flags)
 	return atomic_compare_exchange_strong_explicit(lock, &seen, gn_tid() | flags, memory_order_acquire, memory_order_relaxed);
 }
 
-void gn_lock_slow(_Atomic uint32_t *lock)
+bool gn_lock_slow(_Atomic uint32_t *lock)
 {
 	struct timespec check = gn_timespec(OWNER_CHECK_NS);
 	uint32_t word;
 
 	for (int i = 0; i < SPINS; i++) {
 		if (atomic_load_explicit(lock, memory_order_relaxed) == 0 && lock_take(lock, 0, 0))
-			return;
+			return false;
 		gn_cpu_relax();
 	}
 	for (;;) {
@@ -51,7 +70,7 @@ void gn_lock_slow(_Atomic uint32_t *lock)
 		/* Whoever slept takes the lock as contended: others may sleep still. */
 		if (word == 0) {
 			if (lock_take(lock, 0, GN_LOCK_WAITERS))
-				return;
+				return false;
 			continue;
 		}
 		if (!(word & GN_LOCK_WAITERS)) {
@@ -61,7 +80,7 @@ void gn_lock_slow(_Atomic uint32_t *lock)
 		}
 		if (gn_sys_futex(lock, FUTEX_WAIT, word, &check, NULL, 0) == -ETIMEDOUT && owner_is_dead(word) &&
 		    lock_take(lock, word, GN_LOCK_WAITERS))
-			return;
+			return true;
 	}
 }
 

@@ -2,8 +2,8 @@
 /*
  * A robust lock for words in memory that processes share: one word, no initialiser but zero.
  *
- * Held for the copy of some bytes and never across a wait. When its owner was killed, the next one takes it over: what it
- * guards is consistent at every instruction (the commit of a ring operation is one store), so nothing needs repair.
+ * Held for the copy of some bytes and never across a wait. When its owner was killed, the next one takes it over and is told so: what it
+ * guards is consistent at every instruction (the commit of a ring operation is one store), but the dead may have owed somebody a bell.
  */
 #ifndef GN_LANE_LOCK_H
 #define GN_LANE_LOCK_H
@@ -25,10 +25,13 @@ static inline uint32_t gn_tid(void)
 	return likely(gn_tid_known) ? gn_tid_known : gn_tid_ask();
 }
 
+/* Gone, or a zombie. Unreadable /proc: who is a zombie passes for alive. */
+bool gn_task_is_dead(uint32_t tid);
+
 /* In the child after fork: its only thread has a new id. */
 void gn_tid_forget(void);
 
-void gn_lock_slow(_Atomic uint32_t *lock);
+bool gn_lock_slow(_Atomic uint32_t *lock); /* true: taken from the dead */
 void gn_unlock_slow(_Atomic uint32_t *lock);
 
 static inline bool gn_lock_try(_Atomic uint32_t *lock)
@@ -38,10 +41,15 @@ static inline bool gn_lock_try(_Atomic uint32_t *lock)
 	return atomic_compare_exchange_strong_explicit(lock, &free, gn_tid(), memory_order_acquire, memory_order_relaxed);
 }
 
+/* True: its last owner died holding it. */
+static inline bool gn_lock_inherits(_Atomic uint32_t *lock)
+{
+	return unlikely(!gn_lock_try(lock)) && gn_lock_slow(lock);
+}
+
 static inline void gn_lock(_Atomic uint32_t *lock)
 {
-	if (unlikely(!gn_lock_try(lock)))
-		gn_lock_slow(lock);
+	gn_lock_inherits(lock);
 }
 
 static inline void gn_unlock(_Atomic uint32_t *lock)

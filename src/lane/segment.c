@@ -48,8 +48,7 @@ int gn_segment_new(struct gn_segment *s, int *fd, uint32_t ring_size, bool recor
 	made.map->magic = GN_SEG_MAGIC; /* NOLINT(clang-analyzer-core.NullDereference): mapped by a bare system call */
 	made.map->ring_size = ring_size;
 	made.map->records = records;
-	if (records)
-		gn_sys_getrandom(made.map->nonce, sizeof made.map->nonce, 0);
+	gn_sys_getrandom(made.map->nonce, sizeof made.map->nonce, 0);
 	*s = made;
 	*fd = f;
 	return 0;

@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define GN_SEG_MAGIC 0x31306f647a656e67ull /* "gnezdo01", little endian */
+#define GN_SEG_MAGIC 0x32306f647a656e67ull /* "gnezdo02", little endian */
 #define GN_LINE 64
 #define GN_NONCE_BYTES 16
 
@@ -52,14 +52,13 @@ struct gn_dir {
 	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
 	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */
 	_Atomic uint32_t c_pid;                     /* [C] whose tokens c_parked holds */
-	_Atomic uint64_t bells;                     /* [P] bytes in the kernel lane of this direction that are bells */
 };
 
 struct gn_seg {
 	uint64_t magic;     /* [I] */
 	uint32_t ring_size; /* [I] bytes of each ring, a power of two */
 	uint32_t records;   /* [I] 1: the rings hold records, not a stream */
-	uint8_t nonce[GN_NONCE_BYTES]; /* [I] random: a datagram that holds it, and comes from the other end, is a bell */
+	uint8_t nonce[GN_NONCE_BYTES]; /* [I] random: a bell is these bytes, whole, in the kernel lane */
 	struct gn_dir dir[2]; /* [0] from the side that made the segment, [1] towards it */
 };
 

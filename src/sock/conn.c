@@ -579,7 +579,7 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 	struct gn_ep *ep = so->ep;
 
 	if (how != SHUT_RD) {
-		gn_lock(&ep->tx.lock);
+		gn_tx_lock(so, fd);
 		atomic_store(&ep->tx.shut, 1);
 		atomic_store(&so->tx.dir->fin, 1);
 		if (atomic_exchange(&so->tx.dir->c_parked, 0))

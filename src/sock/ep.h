@@ -81,8 +81,9 @@ struct gn_ep {
 	struct gn_addr local, peer; /* internet domain; local AF_UNIX names are asked from the kernel */
 	_Atomic int32_t pid[GN_HOLDERS];
 	_Atomic uint32_t promotions, demotions, bells_sent;
-	_Atomic uint32_t sleepers;      /* threads parked in the kernel on this endpoint's descriptor */
-	_Atomic uint64_t bells_eaten;   /* bell bytes taken out of the kernel lane */
+	_Atomic uint32_t sleepers;      /* datagrams: threads parked in the kernel on this endpoint's descriptor */
+	_Atomic uint16_t asleep[GN_HOLDERS + 1]; /* streams: the same, of each holder by its place in pid[]; the last: of those not named there */
+	_Atomic uint64_t bells_turn;    /* counted up before bells are taken out of the kernel lane */
 	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
 	int32_t fd; /* a descriptor of it, in the process that opened it */
 	_Atomic uint32_t so_error; /* an errno that waits to be reported */

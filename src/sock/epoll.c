@@ -62,7 +62,7 @@ static struct gn_epset *set_new(int fd)
 /* The set behind a descriptor; held. */
 static struct gn_sock *set_open(int fd)
 {
-	struct gn_sock *so;
+	struct gn_sock *so, *stale = NULL;
 
 	gn_table_clear(fd);
 	gn_lock(&gn_world.big);
@@ -70,12 +70,13 @@ static struct gn_sock *set_open(int fd)
 	if (so) {
 		so->set = set_new(fd);
 		atomic_fetch_add(&so->refs, 1);
-		if (!so->set || gn_table_set(fd, so) < 0) {
+		if (!so->set || gn_table_set(fd, so, &stale) < 0) {
 			atomic_fetch_sub(&so->refs, 2); /* leaks one record, when there is no memory */
 			so = NULL;
 		}
 	}
 	gn_unlock(&gn_world.big);
+	gn_table_drop(stale);
 	return so;
 }
 
@@ -476,10 +477,16 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 	return rc;
 }
 
+/* The stream has ended: news for who waits for EPOLLIN alone too. */
+static uint32_t end_bit(const struct gn_watch *w)
+{
+	return !w->so->dgram && w->so->rx.dir && (atomic_load(&w->so->peer_gone) || atomic_load(&w->so->rx.dir->fin)) ? EPOLLRDHUP : 0;
+}
+
 /* Is there a state that the program was not told yet? */
 static bool has_news(const struct gn_watch *w, uint32_t now, uint32_t head)
 {
-	return now && (w->fresh || (now & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || ((now & EPOLLIN) && head != w->seen) ||
+	return now && (w->fresh || ((now | end_bit(w)) & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || ((now & EPOLLIN) && head != w->seen) ||
 		       ((now & EPOLLOUT) && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed)));
 }
 
@@ -506,7 +513,7 @@ uint32_t gn_watch_peek(struct gn_watch *w)
 
 static uint32_t watch_ready(struct gn_watch *w)
 {
-	uint32_t head = ring_head(w);
+	uint32_t head = ring_head(w), end = end_bit(w); /* first: what comes after them is news again */
 	uint32_t now = gn_watch_peek(w);
 
 	if (!now || !(w->events & EPOLLET))
@@ -515,7 +522,7 @@ static uint32_t watch_ready(struct gn_watch *w)
 		atomic_store(&w->so->tx_full, 0);
 	w->fresh = false;
 	w->seen = head;
-	w->told = now;
+	w->told = now | end;
 	return now;
 }
 

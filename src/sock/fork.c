@@ -44,7 +44,7 @@ static void child_sock(struct gn_sock *so)
 		gn_epset_forked(so->set);
 		return;
 	}
-	gn_ep_join(so->ep);
+	so->seat = gn_ep_join(so->ep);
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;
@@ -86,7 +86,7 @@ void gn_adopt(struct gn_sock *so)
 	atomic_store(&gn_world.big, 0);
 	gn_epoll_forked();
 	atomic_fetch_add(&so->ep->holders, 1);
-	gn_ep_join(so->ep);
+	so->seat = gn_ep_join(so->ep);
 }
 
 /* As daemon(3): libc's own would fork and dup2 where we do not see it. */

@@ -218,7 +218,8 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 		bells = before + (uint64_t)rc > until ? (ssize_t)GN_MIN(before + (uint64_t)rc - until, (uint64_t)rc) : 0;
 	}
 	if (!(io->flags & MSG_PEEK)) {
-		atomic_fetch_add(&so->ep->bells_eaten, (uint64_t)bells);
+		if (unlikely(bells))
+			gn_bell_rest(so, fd, (size_t)bells);
 		atomic_fetch_add(&half->kernel_bytes, (uint64_t)(rc - bells));
 		atomic_fetch_add(&half->kernel_msgs, 1);
 	}

@@ -44,7 +44,7 @@ static struct gn_sock *make(int domain, int type, int protocol, int flags)
 static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum gn_state state)
 {
 	int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct gn_sock *so;
+	struct gn_sock *so, *stale = NULL;
 
 	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
 	gn_table_clear(fd); /* closed behind our back before */
@@ -56,10 +56,11 @@ static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum
 		so->ep->fd = fd;
 		atomic_store(&so->ep->state, state);
 		gn_stats_begin(so);
-		if (gn_table_set(fd, so) < 0)
+		if (gn_table_set(fd, so, &stale) < 0)
 			so = NULL; /* above the table: the kernel's alone */
 	}
 	gn_unlock(&gn_world.big);
+	gn_table_drop(stale);
 	return so;
 }
 

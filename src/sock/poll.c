@@ -182,7 +182,7 @@ static bool arm_all(struct pollset *s)
 			continue;
 		ring_wish(s, i);
 		gn_cpu_publish(s->entry[i].so);
-		atomic_fetch_add(&s->entry[i].so->ep->sleepers, 1);
+		gn_sleep_begin(s->entry[i].so);
 		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events, s->token);
 	}
 	return quiet;
@@ -196,7 +196,7 @@ static void disarm_all(struct pollset *s)
 		if (!s->entry[i].ring)
 			continue;
 		gn_disarm(so, s->token);
-		if (atomic_fetch_sub(&so->ep->sleepers, 1) == 1 && s->kernel[i].revents)
+		if (gn_sleep_end(so) && s->kernel[i].revents)
 			gn_check_peer(so, s->user[i].fd);
 		s->kernel[i].revents = 0;
 	}

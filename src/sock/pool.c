@@ -45,7 +45,7 @@ static bool slot_is_orphan(struct gn_ep *ep)
 
 		if (!pid)
 			continue;
-		if (gn_sys_kill(pid, 0) != -ESRCH)
+		if (!gn_task_is_dead((uint32_t)pid))
 			return false;
 		known++;
 	}
@@ -103,13 +103,29 @@ struct gn_ep *gn_ep_new(int domain, int type, int protocol)
 	return ep;
 }
 
-void gn_ep_join(struct gn_ep *ep)
+uint32_t gn_ep_join(struct gn_ep *ep)
 {
-	for (int i = 0; i < GN_HOLDERS; i++) {
+	uint32_t i;
+
+	for (i = 0; i < GN_HOLDERS; i++) {
 		int32_t none = 0;
 
 		if (atomic_compare_exchange_strong(&ep->pid[i], &none, gn_world.pid))
-			return;
+			break;
+	}
+	return i;
+}
+
+void gn_ep_reap(struct gn_ep *ep)
+{
+	for (int i = 0; i < GN_HOLDERS; i++) {
+		int32_t pid = atomic_load(&ep->pid[i]);
+
+		if (!pid || !gn_task_is_dead((uint32_t)pid))
+			continue;
+		atomic_store(&ep->asleep[i], 0);
+		if (atomic_compare_exchange_strong(&ep->pid[i], &pid, 0))
+			atomic_fetch_sub(&ep->holders, 1);
 	}
 }
 

@@ -16,8 +16,12 @@
  * connection then stays in the kernel lane for ever, which is slow and right. [LANE-1]
  *
  * Back: the reader withdraws its consent (REFUSED) or the writer decides; the writer sets the lane word to BACK and writes to the kernel;
- * the reader drains the ring, takes out of the kernel lane exactly the bells that were sent, and reads on there. After BACK a
- * direction carries no more bells.
+ * the reader drains the ring, takes out of the kernel lane the bells that head it, and reads on there. After BACK a direction carries no
+ * more bells.
+ *
+ * Relatives share an endpoint, and one of them may be killed at any instruction. Whoever takes a lock over from the dead mends what that
+ * one left half done (gn_tx_mend, gn_rx_mend) and rings: nobody knows whether the dead one had. A bell too many is only a look too many,
+ * and is known by its content wherever it turns up, so nothing depends on how many there were.
  */
 #include <string.h>
 
@@ -85,6 +89,7 @@ static void meeting_went(struct gn_sock *so, int rc)
 {
 	if (rc == 1) {
 		gn_segment_views(&so->segment, &so->tx, &so->rx);
+		memcpy(so->nonce, so->segment.map->nonce, sizeof so->nonce);
 		atomic_store(&so->meets, GN_SEG_MAPPED);
 		so->heat_next = UINT32_MAX;
 		return;
@@ -99,6 +104,38 @@ static void meeting_went(struct gn_sock *so, int rc)
 		so->meeting.state = GN_MEET_NONE;
 		give_up(so, GN_WHY_NO_PEER);
 	}
+}
+
+void gn_tx_mend(struct gn_sock *so, int fd)
+{
+	struct gn_ep *ep = so->ep;
+	struct gn_dir *d = so->tx.dir;
+
+	if (!d)
+		return;
+	if (atomic_load(&d->lane) == GN_LANE_BACK) /* killed in gn_tx_back() */
+		atomic_store(&ep->tx.lane, GN_LANE_BACK);
+	else if (atomic_load(&d->lane) == GN_LANE_KERNEL && gn_tx_shared(so)) /* in gn_switch_tx() */
+		atomic_store(&ep->tx.lane, GN_LANE_KERNEL);
+	else
+		atomic_store(&d->head, ep->tx.ring.own);
+	if (gn_tx_shared(so) && atomic_load(&ep->tx.shut))
+		atomic_store(&d->fin, 1);
+	gn_bell(so, fd);
+}
+
+void gn_rx_mend(struct gn_sock *so, int fd)
+{
+	struct gn_ep *ep = so->ep;
+	struct gn_dir *d = so->rx.dir;
+
+	if (!d)
+		return;
+	if (gn_rx_shared(so) && atomic_load(&d->consent) == GN_CONSENT_NONE) /* killed in gn_consent_rx() */
+		atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
+	atomic_store(&d->tail, ep->rx.ring.own);
+	gn_bell_rest(so, fd, 0);
+	gn_bell_space(so, fd);
 }
 
 static bool may_promote(struct gn_sock *so)
@@ -173,7 +210,7 @@ bool gn_consent_rx(struct gn_sock *so, int fd)
 	(void)fd;
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED))
 		return false;
-	gn_lock(&ep->rx.lock);
+	gn_rx_lock(so, fd);
 	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && leave_kernel(&ep->rx)) {
 		now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
 		if (!now)
@@ -194,7 +231,7 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || atomic_load(&so->tx.dir->consent) != GN_CONSENT_GIVEN ||
 	    gn_flag(ep, GN_EP_PINNED))
 		return false;
-	gn_lock(&ep->tx.lock);
+	gn_tx_lock(so, fd);
 	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && leave_kernel(&ep->tx)) {
 		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
 		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
@@ -234,7 +271,7 @@ void gn_tx_back(struct gn_sock *so, int fd)
 
 void gn_rx_back(struct gn_sock *so, int fd)
 {
-	gn_drain_bells(so, fd); /* all of them were counted before the lane word changed */
+	gn_drain_bells(so, fd); /* all of them were sent before the lane word changed */
 	atomic_store(&so->ep->rx.lane, GN_LANE_BACK);
 	atomic_fetch_add(&so->ep->demotions, 1);
 }
@@ -249,7 +286,7 @@ void gn_pin(struct gn_sock *so, int fd, enum gn_reason why)
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED)
 		return;
 	atomic_store(&so->rx.dir->consent, GN_CONSENT_REFUSED);
-	gn_lock(&ep->tx.lock);
+	gn_tx_lock(so, fd);
 	gn_tx_back(so, fd);
 	gn_unlock(&ep->tx.lock);
 }

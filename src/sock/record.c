@@ -47,7 +47,7 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 	ssize_t n;
 
 	for (;;) {
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		n = put_record(so, fd, io);
 		gn_unlock(&so->ep->tx.lock);
 		if (n == END)
@@ -115,8 +115,6 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, uint64_
 	if (rc < 0)
 		return rc;
 	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos)) {
-		if (!(io->flags & MSG_PEEK) && rc > 0)
-			atomic_fetch_add(&so->ep->bells_eaten, 1);
 		return rc ? -EAGAIN : END;
 	}
 	io->control_len = msg.msg_controllen;
@@ -144,17 +142,15 @@ static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
 ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	uint64_t deadline = 0;
-	bool owes;
 	ssize_t n;
 
 	for (;;) {
-		gn_lock(&so->ep->rx.lock);
+		gn_rx_lock(so, fd);
 		so->owes_bell = false;
 		n = take_record(so, fd, io);
-		owes = so->owes_bell;
-		gn_unlock(&so->ep->rx.lock);
-		if (owes)
+		if (so->owes_bell)
 			gn_bell_space(so, fd);
+		gn_unlock(&so->ep->rx.lock);
 		if (n == END)
 			return gn_recv_end(so, fd);
 		if (n != -EAGAIN)

@@ -85,6 +85,7 @@ struct gn_sock {
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
+	uint32_t not_last;               /* wake-ups that left others asleep */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
 	uint32_t turn;                   /* listeners: counts accepts */
@@ -92,6 +93,8 @@ struct gn_sock {
 	_Atomic uint32_t cpu;            /* published last */
 	struct gn_watch *watches;        /* registrations in epoll sets of this process */
 	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
+	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
+	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
 	_Atomic uint32_t live;
 	struct gn_sock *next_free;
 	uint32_t pass;                   /* fork.c's walk */
@@ -146,7 +149,9 @@ static inline bool gn_is_vfork_child(void)
 struct gn_sock *gn_get_any(int fd); /* a socket or an epoll set, +1 reference, or NULL */
 void gn_put_slow(struct gn_sock *so);
 struct gn_sock *gn_sock_new(enum gn_kind kind);
-int gn_table_set(int fd, struct gn_sock *so);         /* takes the caller's reference */
+/* Takes the caller's reference; gn_world.big is held. *stale: what stood there, closed behind our back; drop it when big is free again. */
+int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale);
+void gn_table_drop(struct gn_sock *stale);
 void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
 void gn_table_clear(int fd);                          /* before the kernel's close */
 void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no descriptor of this process leads to it any more */
@@ -189,7 +194,8 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags); /*
 /* pool.c */
 struct gn_ep *gn_ep_new(int domain, int type, int protocol);
 void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
-void gn_ep_join(struct gn_ep *ep);  /* in a forked child: the parent counted already */
+uint32_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
+void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that were killed */
 
 /* stats.c */
 void gn_stats_count_conn(void);
@@ -207,6 +213,21 @@ void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
 void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
 void gn_why(struct gn_ep *ep, enum gn_reason why);
+void gn_tx_mend(struct gn_sock *so, int fd);            /* the lock was taken from the dead */
+void gn_rx_mend(struct gn_sock *so, int fd);
+
+/* The locks of the halves of a stream or seqpacket endpoint, rx before tx. */
+static inline void gn_tx_lock(struct gn_sock *so, int fd)
+{
+	if (unlikely(gn_lock_inherits(&so->ep->tx.lock)))
+		gn_tx_mend(so, fd);
+}
+
+static inline void gn_rx_lock(struct gn_sock *so, int fd)
+{
+	if (unlikely(gn_lock_inherits(&so->ep->rx.lock)))
+		gn_rx_mend(so, fd);
+}
 
 /* gone.c */
 bool gn_peer_closed(const struct gn_sock *so);
@@ -224,8 +245,11 @@ void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that r
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
 void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
-void gn_bell_space(struct gn_sock *so, int fd);         /* no lock held */
-void gn_drain_bells(struct gn_sock *so, int fd);        /* rx lock held, nothing but bells in the kernel lane */
+void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
+ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
+void gn_bell_rest(struct gn_sock *so, int fd, size_t taken); /* rx lock held: `taken` bytes of bells were read with data */
+void gn_sleep_begin(struct gn_sock *so);
+bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
 uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
 void gn_cpu_publish(struct gn_sock *so);
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns);

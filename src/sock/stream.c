@@ -64,7 +64,7 @@ static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_
 {
 	ssize_t n;
 
-	gn_lock(&so->ep->tx.lock);
+	gn_tx_lock(so, fd);
 	do {
 		n = put_piece(so, fd, c, total - *done);
 		if (n > 0)
@@ -184,10 +184,9 @@ static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct g
 
 static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t *done)
 {
-	bool owes;
 	ssize_t n;
 
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	so->owes_bell = false;
 	do {
 		n = take_piece(so, fd, io, c, *done);
@@ -196,10 +195,9 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	} while (n > 0 && *done < io->total && !(io->flags & MSG_PEEK) && !io->from_kernel);
 	if (*done)
 		count_msg(&so->ep->rx.ring_msgs);
-	owes = so->owes_bell;
-	gn_unlock(&so->ep->rx.lock);
-	if (owes)
+	if (so->owes_bell) /* before the lock is free: who takes it over from the dead knows that a bell may be due */
 		gn_bell_space(so, fd);
+	gn_unlock(&so->ep->rx.lock);
 	return n;
 }
 

@@ -79,18 +79,25 @@ static void entry_drop(struct gn_sock *so, int fd)
 	gn_put(so);
 }
 
-int gn_table_set(int fd, struct gn_sock *so)
+int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale)
 {
 	struct gn_sock *old;
 
+	*stale = NULL;
 	if ((uint32_t)fd >= gn_world.table_size)
 		return -EMFILE;
 	so->fds++;
 	used(fd);
 	old = atomic_exchange(&gn_world.table[fd], so);
 	if ((uintptr_t)old > 1)
-		entry_drop(old, -1); /* the descriptor was closed behind our back */
+		*stale = old;
 	return 0;
+}
+
+void gn_table_drop(struct gn_sock *stale)
+{
+	if (stale)
+		entry_drop(stale, -1);
 }
 
 void gn_table_share(int fd, struct gn_sock *so)

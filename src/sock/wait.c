@@ -8,6 +8,7 @@
  *
  * Bells are taken out only when no other thread sleeps on the same descriptor (ep->sleepers), so that one bell wakes all of them.
  */
+#include <string.h>
 #include <sys/rseq.h>
 
 #include "sock/sock.h"
@@ -15,6 +16,8 @@
 #define LOOKS 16        /* looks between two readings of the clock */
 #define BACKOFF_MAX 64  /* waits that go without a spin after spins that failed */
 #define DEAF_NAP_NS (GN_NS_PER_MS)
+#define BELLS_AT_ONCE 16
+#define REAP_EVERY 16   /* wake-ups that left others asleep between two looks whether those live */
 
 /* This processor's number + 1, without a system call; 0: not known. */
 static uint32_t cpu_now(void)
@@ -52,22 +55,18 @@ void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 		atomic_store(&so->peer_gone, gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) ? GN_GONE_CLOSED : GN_GONE_HALF);
 }
 
-/* Lock of tx is held: the count of bells and the lane agree. In the kernel lane data itself wakes the peer. */
+/* Lock of tx is held: bells and the lane agree. In the kernel lane data itself wakes the peer. */
 void gn_bell(struct gn_sock *so, int fd)
 {
 	ssize_t rc;
 
 	if (!gn_tx_shared(so))
 		return;
-	/* Counted first: whom it wakes may run before we come back, and takes no more bells than were counted. */
-	atomic_fetch_add(&so->tx.dir->bells, 1);
-	rc = gn_sys_send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (rc == 1) {
+	rc = gn_sys_send(fd, so->nonce, sizeof so->nonce, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (rc > 0)
 		atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
-		return;
-	}
-	atomic_fetch_sub(&so->tx.dir->bells, 1);
-	gn_peer_may_be_gone(so, fd, rc);
+	else
+		gn_peer_may_be_gone(so, fd, rc);
 }
 
 /* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. */
@@ -84,28 +83,46 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked)
 
 void gn_bell_space(struct gn_sock *so, int fd)
 {
-	gn_lock(&so->ep->tx.lock);
+	gn_tx_lock(so, fd);
 	gn_bell(so, fd);
 	gn_unlock(&so->ep->tx.lock);
 }
 
-/* Takes no more than were counted: the peer may be going back to the kernel lane, and what follows the bells is data. */
-void gn_drain_bells(struct gn_sock *so, int fd)
+/* How many of `n` bytes at the head of the kernel's queue are bells: the kernel sends one whole or not at all. A packet is one or is not. */
+static size_t bells_ahead(const struct gn_sock *so, const char *bytes, ssize_t n)
 {
-	char bells[256];
-	uint64_t due;
-	ssize_t rc;
+	ssize_t at = 0;
+
+	if (so->ep->type != SOCK_STREAM)
+		return n == GN_NONCE_BYTES && memcmp(bytes, so->nonce, GN_NONCE_BYTES) == 0 ? GN_NONCE_BYTES : 0;
+	while (n - at >= GN_NONCE_BYTES && memcmp(bytes + at, so->nonce, GN_NONCE_BYTES) == 0)
+		at += GN_NONCE_BYTES;
+	return (size_t)at;
+}
+
+/* Takes out bells that were seen to be there. The turn first: should this process be killed in between, a relative that saw the same
+ * bells looks again. */
+static void bells_take(struct gn_sock *so, int fd, size_t len)
+{
+	char bells[BELLS_AT_ONCE * GN_NONCE_BYTES];
+
+	atomic_fetch_add(&so->ep->bells_turn, 1);
+	gn_sys_recv(fd, bells, len, MSG_DONTWAIT);
+}
+
+ssize_t gn_drain_bells(struct gn_sock *so, int fd)
+{
+	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
+	size_t bells;
+	ssize_t n;
 
 	for (;;) {
-		due = atomic_load(&so->rx.dir->bells) - atomic_load(&so->ep->bells_eaten);
-		if (!due)
-			return;
-		rc = gn_sys_recv(fd, bells, GN_MIN(due, (uint64_t)sizeof bells), MSG_DONTWAIT);
-		if (rc <= 0)
-			break;
-		atomic_fetch_add(&so->ep->bells_eaten, (uint64_t)rc);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		if (!bells)
+			return n;
+		bells_take(so, fd, bells);
 	}
-	gn_peer_may_be_gone(so, fd, rc);
 }
 
 /* Nothing but bells is left in the kernel lane towards us. rx lock held. */
@@ -116,19 +133,33 @@ static bool only_bells(struct gn_sock *so)
 	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING && moved >= atomic_load(&so->rx.dir->switch_pos);
 }
 
+/* A bell of a stream may have been cut in two: by the end of a buffer, or by death. */
+void gn_bell_rest(struct gn_sock *so, int fd, size_t taken)
+{
+	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
+	size_t rest = -taken % GN_NONCE_BYTES;
+	ssize_t n;
+
+	if (so->ep->type != SOCK_STREAM)
+		return;
+	atomic_fetch_add(&so->ep->bells_turn, 1);
+	if (!taken && only_bells(so)) {
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		rest = n > 0 ? (size_t)n % GN_NONCE_BYTES : 0;
+	}
+	if (rest)
+		gn_sys_recv(fd, bytes, rest, MSG_DONTWAIT);
+}
+
 void gn_check_peer(struct gn_sock *so, int fd)
 {
-	char byte;
-
 	if (so->dgram) {
 		gn_dgram_check(so, fd);
 		return;
 	}
-	gn_lock(&so->ep->rx.lock);
-	if (only_bells(so) && !atomic_load(&so->peer_gone)) {
-		gn_drain_bells(so, fd);
-		gn_peer_may_be_gone(so, fd, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
-	}
+	gn_rx_lock(so, fd);
+	if (only_bells(so) && !atomic_load(&so->peer_gone))
+		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
 	gn_unlock(&so->ep->rx.lock);
 }
 
@@ -207,42 +238,139 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 		spun_;                                                               \
 	})
 
-/* The last sleeper to leave takes the bells out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
- * have woken only one. */
-static void wake_up(struct gn_sock *so, int fd, ssize_t rc, _Atomic uint32_t *parked)
+void gn_sleep_begin(struct gn_sock *so)
 {
-	bool last = atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
+	if (unlikely(so->dgram))
+		atomic_fetch_add(&so->ep->sleepers, 1);
+	else
+		atomic_fetch_add(&so->ep->asleep[so->seat], 1);
+}
+
+static uint32_t asleep(const struct gn_sock *so)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
+		sum += atomic_load(&so->ep->asleep[i]);
+	return sum;
+}
+
+/* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
+bool gn_sleep_end(struct gn_sock *so)
+{
+	uint32_t others;
+
+	if (unlikely(so->dgram))
+		return atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
+	atomic_fetch_sub(&so->ep->asleep[so->seat], 1);
+	others = asleep(so);
+	if (unlikely(others) && ++so->not_last % REAP_EVERY == 0)
+		gn_ep_reap(so->ep);
+	return !others;
+}
+
+/* What a sleeper found when it woke. */
+struct sleep {
+	uint64_t turn; /* ep->bells_turn before */
+	ssize_t rc;
+	char bytes[GN_NONCE_BYTES];
+};
+
+static void sleep_start(struct gn_sock *so, struct sleep *s, _Atomic uint32_t *parked)
+{
+	gn_sleep_begin(so);
+	s->turn = atomic_load(&so->ep->bells_turn);
+	s->rc = -EAGAIN;
+	atomic_store(parked, 1);
+}
+
+/* rx lock held. The bell that was seen is the first in the queue still, unless somebody took bells out since. */
+static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
+{
+	if (!only_bells(so))
+		return;
+	if (atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
+		bells_take(so, fd, GN_NONCE_BYTES);
+	else
+		gn_drain_bells(so, fd);
+}
+
+/* The last sleeper to leave takes the bell out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
+ * have woken only one. */
+static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic uint32_t *parked)
+{
+	bool last = gn_sleep_end(so);
 
 	atomic_store(parked, !last);
-	if (last && rc > 0) {
-		gn_lock(&so->ep->rx.lock);
-		if (only_bells(so))
-			gn_drain_bells(so, fd);
+	if (last && s->rc > 0) {
+		gn_rx_lock(so, fd);
+		sleep_drain(so, fd, s);
 		gn_unlock(&so->ep->rx.lock);
 	}
-	gn_peer_may_be_gone(so, fd, rc);
+	gn_peer_may_be_gone(so, fd, s->rc);
+}
+
+/* Would a call that a handler interrupted go on? Asked of all handlers: which one it was is not known. */
+static bool handlers_restart(void)
+{
+	struct kernel_action {
+		uintptr_t handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} a;
+
+	for (int sig = 1; sig <= 64; sig++)
+		if (gn_raw6(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask, 0, 0) == 0 && a.handler != (uintptr_t)SIG_DFL &&
+		    a.handler != (uintptr_t)SIG_IGN && !(a.flags & SA_RESTART))
+			return false;
+	return true;
+}
+
+/* Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of several, or be killed just then. poll()
+ * wakes all. */
+static ssize_t sleep_shared(int fd, uint64_t deadline_ns, struct sleep *s)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	struct timespec ts;
+	uint64_t now;
+	ssize_t rc;
+
+	do {
+		now = deadline_ns ? gn_now_ns() : 0;
+		if (deadline_ns && now >= deadline_ns)
+			return -EAGAIN;
+		ts = gn_timespec(deadline_ns - now);
+		rc = gn_neg(gn_real.ppoll(&p, 1, deadline_ns ? &ts : NULL, NULL));
+	} while (rc == -EINTR && !deadline_ns && handlers_restart());
+	return rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* Until a bell, data or the end of the stream is there to see. */
+static ssize_t sleep_peeking(struct gn_sock *so, int fd, uint64_t deadline_ns, struct sleep *s)
+{
+	if (so->ep->type != SOCK_STREAM && asleep(so) > 1)
+		return sleep_shared(fd, deadline_ns, s);
+	return gn_neg(gn_real.recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK));
 }
 
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
 {
 	uint32_t own = so->ep->rx.ring.own;
-	ssize_t rc;
-	char byte;
+	struct sleep s;
 
 	gn_cpu_publish(so);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && gn_spin_now(so, so->rx.dir) && SPIN_UNTIL(so, rx_changed(so, own)))
 		return 0;
-	atomic_fetch_add(&so->ep->sleepers, 1);
-	atomic_store(&so->rx.dir->c_parked, 1);
-	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && rx_changed(so, own)) {
-		wake_up(so, fd, -EAGAIN, &so->rx.dir->c_parked);
-		return 0;
-	}
-	rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
-	wake_up(so, fd, rc, &so->rx.dir->c_parked);
-	if (rc == -EAGAIN)
+	sleep_start(so, &s, &so->rx.dir->c_parked);
+	if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
+		s.rc = sleep_peeking(so, fd, deadline_ns, &s);
+	else
+		deadline_ns = 0;
+	wake_up(so, fd, &s, &so->rx.dir->c_parked);
+	if (s.rc == -EAGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
-	return rc == -EINTR ? -EINTR : 0;
+	return s.rc == -EINTR ? -EINTR : 0;
 }
 
 /* Waiting for room where no bell can come: the peer's direction is back in the kernel lane, or unread data hides bells. */
@@ -259,35 +387,33 @@ static int nap(int fd, uint64_t deadline_ns)
 	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 }
 
-static int sleep_tx(int fd, uint64_t deadline_ns)
+static ssize_t sleep_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct sleep *s)
 {
 	struct pollfd p = {fd, POLLIN, 0};
 	uint64_t now;
 	struct timespec ts;
 	ssize_t rc;
-	char byte;
 
-	if (!deadline_ns) {
-		rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
-		return (int)rc;
-	}
+	if (!deadline_ns)
+		return sleep_peeking(so, fd, 0, s);
 	now = gn_now_ns();
 	if (now >= deadline_ns)
 		return -ETIMEDOUT;
 	ts = gn_timespec(deadline_ns - now);
 	rc = gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
-	return rc == 0 ? -ETIMEDOUT : rc < 0 ? (int)rc : (int)gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
 }
 
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 {
+	struct sleep s;
 	bool bells;
 	int rc;
 
 	gn_cpu_publish(so);
 	if (gn_spin_now(so, so->tx.dir) && SPIN_UNTIL(so, tx_changed(so, room)))
 		return 0;
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	bells = only_bells(so);
 	gn_unlock(&so->ep->rx.lock);
 	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF) {
@@ -296,17 +422,13 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		return rc == -EPIPE ? -EPIPE : rc;
 	}
-	atomic_fetch_add(&so->ep->sleepers, 1);
-	atomic_store(&so->tx.dir->p_parked, 1);
-	if (tx_changed(so, room)) {
-		wake_up(so, fd, -EAGAIN, &so->tx.dir->p_parked);
-		return 0;
-	}
-	rc = sleep_tx(fd, deadline_ns);
-	wake_up(so, fd, rc, &so->tx.dir->p_parked);
-	if (rc == -ETIMEDOUT)
+	sleep_start(so, &s, &so->tx.dir->p_parked);
+	if (!tx_changed(so, room))
+		s.rc = sleep_tx(so, fd, deadline_ns, &s);
+	wake_up(so, fd, &s, &so->tx.dir->p_parked);
+	if (s.rc == -ETIMEDOUT)
 		return -EAGAIN;
-	return rc == -EINTR ? -EINTR : 0;
+	return s.rc == -EINTR ? -EINTR : 0;
 }
 
 uint64_t gn_deadline_of(const struct timespec *timeout)
