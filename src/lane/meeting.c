@@ -77,17 +77,20 @@ static int segment_recv(int from)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	struct cmsghdr *c;
 	ssize_t n = gn_sys_recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	int fd;
+	int fd[2]; /* as many as CMSG_SPACE(sizeof(int)) has room for */
+	size_t count;
 
 	if (n < 0)
 		return (int)n;
 	c = CMSG_FIRSTHDR(&msg);
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof fd))
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 		return -EPROTO;
-	memcpy(&fd, CMSG_DATA(c), sizeof fd);
-	if (n == (ssize_t)sizeof HELLO && memcmp(hello, HELLO, sizeof HELLO) == 0)
-		return fd;
-	gn_sys_close(fd);
+	count = (c->cmsg_len - CMSG_LEN(0)) / sizeof fd[0];
+	memcpy(fd, CMSG_DATA(c), count * sizeof fd[0]);
+	if (n == (ssize_t)sizeof HELLO && memcmp(hello, HELLO, sizeof HELLO) == 0 && count == 1)
+		return fd[0];
+	for (size_t i = 0; i < count; i++)
+		gn_sys_close(fd[i]);
 	return -EPROTO;
 }
 
