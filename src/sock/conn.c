@@ -591,6 +591,8 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 		if (!gn_flag(ep, GN_EP_EMULATED) || how == SHUT_RDWR)
 			atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 	}
+	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
+		return (int)gn_neg(gn_real.shutdown(fd, how)); /* no bells come that it could stop */
 	return how == SHUT_RDWR ? (int)gn_neg(gn_real.shutdown(fd, how)) : 0;
 }
 
@@ -611,6 +613,10 @@ int gn_shutdown(struct gn_sock *so, int fd, int how)
 		rc = (int)gn_neg(gn_real.shutdown(fd, how));
 	if (rc == 0 && how != SHUT_RD)
 		atomic_store(&so->ep->tx.shut, 1);
+	if (rc == 0 && how != SHUT_WR && !gn_flag(so->ep, GN_EP_EMULATED) && gn_rx_shared(so)) {
+		atomic_store(&so->ep->rx.shut, 1); /* the peer may write to the ring, where the kernel's word does not reach */
+		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
+	}
 	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN && so->private_fd >= 0)
 		gn_sys_shutdown(so->private_fd, how);
 	return rc;
