@@ -153,6 +153,28 @@ static void cookie_avoid(struct gn_epset *set, uint64_t data)
 	}
 }
 
+/* A look at the kernel's set begins: its number. */
+static uint32_t sweep_begin(struct gn_epset *set)
+{
+	return atomic_fetch_add(&set->asked, 1) + 1;
+}
+
+/* It found n of at most `max`: less, and all that was ready has been told. */
+static void sweep_end(struct gn_epset *set, uint32_t number, int n, int max)
+{
+	if (n >= 0 && n < max)
+		atomic_store(&set->swept, number);
+}
+
+/* Edge-triggered, on its way out of the kernel's set: is there anything that the kernel had not told yet? What lies unread came since: a
+ * connection that is waited for by edges is promoted when it has been read empty (gn_watches_wait). */
+static bool has_untold(const struct gn_watch *w)
+{
+	struct pollfd p = {w->fd, POLLIN | POLLRDHUP, 0};
+
+	return (int32_t)(atomic_load(&w->set->swept) - w->since) <= 0 || gn_sys_poll(&p, 1, 0) != 0;
+}
+
 /* set->lock is held. */
 static void watch_to_ring(struct gn_watch *w)
 {
@@ -163,7 +185,9 @@ static void watch_to_ring(struct gn_watch *w)
 	kernel_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
 	w->ring = true;
 	w->cold = false;
-	w->fresh = w->hint = true;
+	w->hint = true;
+	w->fresh = !(w->events & EPOLLET) || has_untold(w);
+	w->out_known = !w->fresh;
 	w->quiet = 0;
 	list_del(w);
 	list_add(&set->hot, w);
@@ -211,8 +235,21 @@ static void if_kernel_to_ring(struct gn_watch *w)
 {
 	if (!w->ring && !w->deleted)
 		watch_to_ring(w);
-	else if (w->ring)
+	else if (w->ring && !(w->events & EPOLLET)) /* else that would be told anew what is there: see gn_bells_harvest() */
 		bells_ctl(w, EPOLL_CTL_MOD);
+}
+
+bool gn_watches_wait(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	struct gn_watch *w;
+	bool edge = false;
+
+	gn_lock(&lists);
+	for (w = so->watches; w && !edge; w = w->of_sock)
+		edge = (w->events & EPOLLET) && !w->ring && !w->deleted;
+	gn_unlock(&lists);
+	return edge && gn_sys_poll(&p, 1, 0) == 1;
 }
 
 void gn_watches_to_ring(struct gn_sock *so)
@@ -346,6 +383,7 @@ static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struc
 		return rc;
 	}
 	*w = (struct gn_watch){.set = set, .so = so, .fd = fd, .events = ev->events, .data = ev->data, .of_sock = so->watches};
+	w->since = atomic_load(&set->asked);
 	so->watches = w;
 	list_add(&set->kernel, w);
 	if (gn_flag(so->ep, GN_EP_EMULATED))
@@ -374,6 +412,7 @@ static int ctl_mod(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w,
 		return rc;
 	w->events = ev->events;
 	w->data = ev->data;
+	w->since = atomic_load(&set->asked);
 	w->off = false;
 	if (ev->events & EPOLLONESHOT)
 		set->oneshots++;
@@ -563,6 +602,22 @@ static int scan(struct gn_epset *set, struct epoll_event *events, int max)
 	return n;
 }
 
+/* What comes by the kernel is news, but for the first word that it is writable where that was known. */
+static void harvest_one(struct gn_watch *w, uint32_t events)
+{
+	bool known = w->out_known && !atomic_load_explicit(&w->so->tx_full, memory_order_relaxed);
+
+	if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT))
+		w->fresh = true;
+	if (!(events & EPOLLOUT))
+		return;
+	w->out_known = false;
+	if (gn_tx_shared(w->so))
+		bells_ctl(w, EPOLL_CTL_MOD);
+	else if (!known)
+		w->fresh = true;
+}
+
 /* The bells say which watches have news. set->lock is held. */
 void gn_bells_harvest(struct gn_epset *set)
 {
@@ -585,8 +640,7 @@ void gn_bells_harvest(struct gn_epset *set)
 				continue;
 			w->hint = true;
 			w->quiet = 0;
-			if (!gn_all_in_ring(w->so) || ((ev[i].events & EPOLLOUT) && !gn_tx_shared(w->so)))
-				w->fresh = true;
+			harvest_one(w, ev[i].events);
 			gn_check_peer(w->so, w->fd);
 			if (w->cold) {
 				w->cold = false;
@@ -672,6 +726,35 @@ static bool set_spin_now(struct gn_epset *set)
 	return elsewhere;
 }
 
+/* libc's own call: a cancellation point, with the program's mask. */
+static int kernel_wait(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	uint32_t number = sweep_begin(set);
+	uint64_t now;
+	struct timespec ts;
+	int n;
+
+	if (deadline_ns == UINT64_MAX) {
+		n = (int)gn_neg(gn_real.epoll_pwait(set->fd, events, max, -1, mask));
+	} else {
+		now = gn_now_ns();
+		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
+		n = (int)gn_neg(gn_real.epoll_pwait2(set->fd, events, max, &ts, mask));
+	}
+	sweep_end(set, number, n, max);
+	return n;
+}
+
+/* Without waiting. */
+static int kernel_poll(struct gn_epset *set, struct epoll_event *events, int max)
+{
+	uint32_t number = sweep_begin(set);
+	int n = gn_sys_epoll_pwait(set->fd, events, max, 0, NULL);
+
+	sweep_end(set, number, n, max);
+	return n;
+}
+
 /* Events found while spinning, 0 when it did not pay. */
 static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint64_t until_ns)
 {
@@ -687,7 +770,7 @@ static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint6
 		}
 		now = gn_now_ns();
 		if (n == 0 && now >= look) {
-			n = gn_sys_epoll_pwait(set->fd, events, max, 0, NULL);
+			n = kernel_poll(set, events, max);
 			if (n > 0)
 				filter(set, events, &n);
 			n = n < 0 ? 0 : n;
@@ -731,19 +814,6 @@ static void disarm_hot(struct gn_epset *set, uint32_t token)
 	gn_unlock(&set->lock);
 }
 
-/* libc's own call: a cancellation point, with the program's mask. */
-static int kernel_wait(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
-{
-	uint64_t now;
-	struct timespec ts;
-
-	if (deadline_ns == UINT64_MAX)
-		return (int)gn_neg(gn_real.epoll_pwait(set->fd, events, max, -1, mask));
-	now = gn_now_ns();
-	ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
-	return (int)gn_neg(gn_real.epoll_pwait2(set->fd, events, max, &ts, mask));
-}
-
 /* Sleeps once. Events, 0: look again (or time is up), -errno. */
 static int park(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
@@ -773,7 +843,7 @@ static bool look_is_due(const struct gn_epset *set, uint64_t now)
 /* What the kernel has now. *rang: the bells were among it. */
 static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now, bool *rang)
 {
-	int k = max ? gn_sys_epoll_pwait(set->fd, events, max, 0, NULL) : 0;
+	int k = max ? kernel_poll(set, events, max) : 0;
 
 	set->looked_ns = now;
 	if (k > 0)

@@ -21,10 +21,12 @@ struct gn_watch {
 	bool cold;                         /* armed and left to its bell */
 	bool off;                          /* one-shot, fired */
 	bool fresh;                        /* edge-triggered: report the present state once */
+	bool out_known;                    /* likewise: that it is writable was told before it came to the bells */
 	bool hint;                         /* the kernel may know something: ask it */
 	uint32_t quiet;
 	uint32_t seen;                     /* head of the ring at the last report */
 	uint32_t told;                     /* bits at the last report */
+	uint32_t since;                    /* set->asked when it was added or modified */
 };
 
 struct gn_epset {
@@ -41,6 +43,7 @@ struct gn_epset {
 	uint32_t streak;       /* calls in a row in which there was something */
 	bool was_full;         /* the last call had no room for more: others may have waited */
 	bool turn;             /* who is first: the rings or the kernel */
+	_Atomic uint32_t asked, swept; /* looks at the kernel's set, numbered; the last one that found all there was */
 	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */
 	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */

@@ -58,11 +58,18 @@ static inline void warm_up(struct gn_sock *so, int fd)
 
 static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	ssize_t rc;
+
 	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
 		more_room(so, fd);
 	warm_up(so, fd);
 	gn_settle(so, fd);
-	return gn_tx_shared(so) && !has_unusual(io) ? GN_OTHER_LANE : gn_kernel_send(so, fd, io);
+	if (gn_tx_shared(so) && !has_unusual(io))
+		return GN_OTHER_LANE;
+	rc = gn_kernel_send(so, fd, io);
+	if (unlikely(rc == -EAGAIN))
+		atomic_store(&so->tx_full, 1);
+	return rc;
 }
 
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)

@@ -29,6 +29,7 @@
 
 #define TRIES_MAX 200
 #define WAIT_HEAT 4       /* operations between two looks at an offer */
+#define EDGE_WAITS 64     /* operations to wait for a connection to be read empty: gn_watches_wait() */
 #define SHARED_HEAT 32    /* operations between two looks whether relatives have let go */
 
 void gn_why(struct gn_ep *ep, enum gn_reason why)
@@ -250,6 +251,10 @@ void gn_settle(struct gn_sock *so, int fd)
 {
 	if (atomic_load_explicit(&so->meets, memory_order_acquire) != GN_SEG_MAPPED)
 		return;
+	if (unlikely(so->watches) && !gn_on_ring(so) && so->edge_waits < EDGE_WAITS && gn_watches_wait(so, fd)) {
+		so->edge_waits++;
+		return;
+	}
 	if (!gn_rx_shared(so))
 		gn_consent_rx(so, fd);
 	if (!gn_tx_shared(so))

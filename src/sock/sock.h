@@ -70,6 +70,7 @@ struct gn_sock {
 	struct gn_expect expect;
 	uint32_t meet_tries;
 	bool place_known;
+	uint32_t edge_waits;             /* times that was put off for the sake of edge-triggered watches */
 	bool settled;                    /* both directions switched: nothing left to try */
 	struct gn_meeting meeting;
 	uint32_t heat;                   /* operations in the kernel lane */
@@ -315,6 +316,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only 
 /* epoll.c */
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
+bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty: promote it a little later */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
 void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
