@@ -163,9 +163,66 @@ INTERPOSE(ssize_t, readv, (int fd, const struct iovec *iov, int count))
 
 	if (!so)
 		return gn_real.readv(fd, iov, count);
-	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_readv(so, fd, &msg);
+	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_readv(so, fd, &msg, 0);
 	gn_put(so);
 	return gn_ret(rc);
+}
+
+#define RWF_NOAPPEND_FLAG 0x20  /* RWF_NOAPPEND, RWF_NOSIGNAL: linux/fs.h, Linux 6.9 and 6.18 */
+#define RWF_NOSIGNAL_FLAG 0x100
+
+/* At -1, where a descriptor has no positions, these are readv and writev with flags; most mean nothing to a socket. False: one that the kernel
+ * refuses for it. */
+static bool vector_flags(int flags, int *ours)
+{
+	*ours = (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0) | (flags & RWF_NOSIGNAL_FLAG ? MSG_NOSIGNAL : 0);
+	return !(flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND_FLAG | RWF_NOSIGNAL_FLAG));
+}
+
+INTERPOSE(ssize_t, preadv2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
+	ssize_t rc;
+	int ours;
+
+	if (!so || at != -1 || count < 0 || count > IOV_MAX) {
+		rc = gn_neg(gn_real.preadv2(fd, iov, count, at, flags));
+		if (so)
+			gn_put(so);
+		return gn_ret(rc);
+	}
+	rc = vector_flags(flags, &ours) ? gn_readv(so, fd, &msg, ours) : -EOPNOTSUPP;
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
+	ssize_t rc;
+	int ours;
+
+	if (!so || at != -1 || count < 0 || count > IOV_MAX) {
+		rc = gn_neg(gn_real.pwritev2(fd, iov, count, at, flags));
+		if (so)
+			gn_put(so);
+		return gn_ret(rc);
+	}
+	rc = vector_flags(flags, &ours) ? gn_sendmsg(so, fd, &msg, ours) : -EOPNOTSUPP;
+	gn_put(so);
+	return gn_ret(rc);
+}
+
+INTERPOSE(ssize_t, preadv64v2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+	return preadv2(fd, iov, count, at, flags);
+}
+
+INTERPOSE(ssize_t, pwritev64v2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+	return pwritev2(fd, iov, count, at, flags);
 }
 
 INTERPOSE(ssize_t, sendfile, (int to, int from, off_t *at, size_t len))

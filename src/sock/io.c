@@ -255,11 +255,11 @@ ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 	return rc;
 }
 
-ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg)
+ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 {
 	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
 
-	return total <= 0 ? total : gn_recvmsg(so, fd, msg, 0);
+	return total <= 0 ? total : gn_recvmsg(so, fd, msg, flags);
 }
 
 /* From a file to the ring: what sendfile(2) does, through a buffer. */

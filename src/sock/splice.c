@@ -11,7 +11,8 @@
 static ssize_t from_ring(struct gn_sock *so, int fd, int to, size_t len, unsigned int flags)
 {
 	char data[PIECE];
-	ssize_t n = gn_recv_buf(so, fd, data, GN_MIN(len, sizeof data), MSG_PEEK | (flags & NONBLOCK_FLAG ? MSG_DONTWAIT : 0));
+	bool wait = !(flags & NONBLOCK_FLAG) || gn_flag(so->ep, GN_EP_EMULATED); /* TCP means the pipe alone */
+	ssize_t n = gn_recv_buf(so, fd, data, GN_MIN(len, sizeof data), MSG_PEEK | (wait ? 0 : MSG_DONTWAIT));
 	ssize_t put;
 
 	if (n <= 0)
@@ -44,12 +45,23 @@ static ssize_t to_ring(struct gn_sock *so, int from, int fd, size_t len, unsigne
 	return n <= 0 ? n : done;
 }
 
+static bool is_pipe(int fd)
+{
+	struct stat st;
+
+	return gn_sys_fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags)
 {
 	struct gn_sock *in = gn_get(from), *out = in ? NULL : gn_get(to);
 	struct gn_sock *so = in ? in : out;
 	ssize_t rc;
 
+	if (so && !is_pipe(in ? to : from)) { /* an error, or nothing to us: no byte of the socket's moves */
+		gn_put(so);
+		return gn_neg(gn_real.splice(from, from_at, to, to_at, len, flags));
+	}
 	if (so && so->ep->type == SOCK_STREAM && in && gn_rx_shared(in) && !from_at)
 		rc = from_ring(in, from, to, len, flags);
 	else if (so && so->ep->type == SOCK_STREAM && out && gn_tx_shared(out) && !to_at)

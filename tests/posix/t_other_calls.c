@@ -138,6 +138,48 @@ static void vectored_files_calls(struct obs *o)
 	obs_bytes("preadv2 at -1", buf, preadv2(o->fd, &in, 1, -1, 0));
 	obs("preadv2 RWF_NOWAIT", preadv2(o->fd, &in, 1, -1, RWF_NOWAIT));
 	obs("pwritev", pwritev(o->fd, &out, 1, 0));
+	obs("preadv2 at -2", preadv2(o->fd, &in, 1, -2, 0));
+	obs("preadv2 at 0", preadv2(o->fd, &in, 1, 0, 0));
+	obs("unknown flag", preadv2(o->fd, &in, 1, -1, 0x40000000));
+	obs("unknown flag", pwritev2(o->fd, &out, 1, -1, 0x40000000));
+	obs("no vectors", preadv2(o->fd, &in, 0, -1, 0));
+	for (int flag = RWF_HIPRI; flag <= RWF_APPEND; flag <<= 1) {
+		obs("pwritev2 with a flag", pwritev2(o->fd, &out, 1, -1, flag));
+		obs("peer recv", peer(o, op_recv, 100, 0));
+	}
+	peer(o, op_close, 0, 0);
+	obs("preadv2 at the end", preadv2(o->fd, &in, 1, -1, RWF_NOWAIT));
+}
+
+/* Calls that move pages between pipes and files: the kernel refuses them for sockets. */
+static void page_movers(struct obs *o)
+{
+	struct iovec v = { (void *)"pages", 5 };
+	int p[2], file = file_with(100, 3);
+	char buf[20];
+
+	if (pipe(p))
+		die("pipe");
+	peer_text(o, op_puts, 0, "0123456789");
+	settle(o->fd);
+	obs("tee from it", tee(o->fd, p[1], 10, 0));
+	obs("tee to it", tee(p[0], o->fd, 10, 0));
+	obs("vmsplice to it", vmsplice(o->fd, &v, 1, 0));
+	obs("copy_file_range from it", copy_file_range(o->fd, NULL, file, NULL, 10, 0));
+	obs("copy_file_range to it", copy_file_range(file, NULL, o->fd, NULL, 10, 0));
+	obs("vmsplice to the pipe", vmsplice(p[1], &v, 1, 0));
+	obs("splice to it", splice(p[0], NULL, o->fd, NULL, 5, 0));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	obs("splice with a position", splice(o->fd, &(loff_t){ 0 }, p[1], NULL, 10, 0));
+	obs("splice to itself", splice(o->fd, NULL, o->fd, NULL, 10, 0));
+	obs("splice to no pipe", splice(o->fd, NULL, file, NULL, 10, 0));
+	obs("splice", splice(o->fd, NULL, p[1], NULL, 10, 0));
+	obs_bytes("read", buf, read(p[0], buf, sizeof(buf)));
+	nonblock(o->fd, true);
+	obs("splice of nothing", splice(o->fd, NULL, p[1], NULL, 10, SPLICE_F_NONBLOCK));
+	obs_send(o->fd, "ordinary", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
 }
 
 static void signal_io(struct obs *o)
@@ -181,6 +223,7 @@ int main(int argc, char **argv)
 		{ "system calls by number", by_number, STREAM, 0 },
 		{ "system calls by number among others", data_then_by_number, STREAM, 0 },
 		{ "preadv2 and pwritev2", vectored_files_calls, STREAM, 0 },
+		{ "tee, vmsplice and copy_file_range", page_movers, STREAM, 0 },
 		{ "O_ASYNC", signal_io, STREAM | UDP4, 0 },
 		{ "fortified calls", fortified, STREAM, 0 },
 		{ 0 },
