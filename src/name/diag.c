@@ -134,3 +134,30 @@ int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer)
 	*peer = inode;
 	return 0;
 }
+
+int gn_name_peer_rcvbuf(int fd, uint32_t *bytes)
+{
+	_Alignas(struct nlmsghdr) char room[GN_NETLINK_ROOM];
+	struct unix_question q = {
+		.head = QUESTION_HEAD(q),
+		.req = {.sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_show = UDIAG_SHOW_MEMINFO, .udiag_cookie = {~0u, ~0u}},
+	};
+	uint32_t memory[SK_MEMINFO_RCVBUF + 1];
+	uint64_t own, peer = 0;
+	const void *attr;
+	ssize_t rc = gn_name_peer_inode(fd, &own, &peer);
+
+	if (rc < 0)
+		return (int)rc;
+	q.req.udiag_ino = (uint32_t)peer;
+	rc = gn_netlink_ask(NETLINK_SOCK_DIAG, &q.head, room, SOCK_DIAG_BY_FAMILY, sizeof(struct unix_diag_msg));
+	if (rc < 0)
+		return rc == -ENOENT ? -EAGAIN : (int)rc;
+	attr = gn_netlink_attr((const struct unix_diag_msg *)NLMSG_DATA((struct nlmsghdr *)(void *)room) + 1,
+			       (size_t)rc - NLMSG_ALIGN(sizeof(struct unix_diag_msg)), UNIX_DIAG_MEMINFO, sizeof memory);
+	if (!attr)
+		return -EOPNOTSUPP;
+	memcpy(memory, attr, sizeof memory);
+	*bytes = memory[SK_MEMINFO_RCVBUF];
+	return 0;
+}

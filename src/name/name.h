@@ -99,6 +99,10 @@ void gn_name_peers_unix(struct gn_name *to, const struct gn_key *a, const struct
  * The kernel walks its table of AF_UNIX sockets for this: cheap for one promotion, not for each message. */
 int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer);
 
+/* The size of the receive buffer of the AF_UNIX socket at the other end of `fd`, as getsockopt() there would say. -EAGAIN: it is closed;
+ * others as gn_name_peer_inode(). */
+int gn_name_peer_rcvbuf(int fd, uint32_t *bytes);
+
 /* The user who owns the kernel's listener (stream) or bound socket (datagram) on exactly this address, or a wildcard that covers
  * it, as a packet would find it. -ENOENT: nobody, or this kernel does not tell; -EINVAL: not such an address or type. */
 int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);

@@ -35,6 +35,12 @@
 #define GN_DEAF_CLOSED 2u
 #define GN_DEAF_RESET 3u /* closed with SO_LINGER 0 */
 
+/* Values of gn_dir.fin: nothing follows head, because the producer ... */
+#define GN_FIN_NONE 0u
+#define GN_FIN_SHUT 1u
+#define GN_FIN_CLOSED 2u
+#define GN_FIN_LATE 3u /* has written to a consumer that had shut both ways (TCP: that is a reset) */
+
 /* One direction. Each of the two busy indexes has a line of its own; the third line changes seldom, so both sides keep it
  * in their caches while the connection is hot. */
 struct gn_dir {
@@ -47,7 +53,7 @@ struct gn_dir {
 	_Atomic uint32_t lane;                      /* [P] GN_LANE_* */
 	_Atomic uint32_t consent;                   /* [C] GN_CONSENT_* */
 	_Atomic uint64_t switch_pos;                /* [P] stream position of the ring's first byte; set before lane */
-	_Atomic uint32_t fin;                       /* [P] nothing follows head: half-closed */
+	_Atomic uint32_t fin;                       /* [P] GN_FIN_*: nothing follows head */
 	_Atomic uint32_t deaf;                      /* [C] GN_DEAF_*: reads no more */
 	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
 	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */

@@ -4,7 +4,7 @@
  *
  * AF_UNIX sockets need no private face: the kernel connects them, and the two ends find each other by their inodes once they are hot.
  * Internet streams: listen() opens a second, hidden listener; connect() tries that one first and swaps the AF_UNIX connection under the
- * program's descriptor; accept() waits on both.
+ * program's descriptor; accept() (accept.c) waits on both.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,7 +15,6 @@
 #include "sock/api.h"
 
 #define PORT_TRIES 32
-#define TURN 16
 
 static bool is_inet(const struct gn_ep *ep)
 {
@@ -77,6 +76,18 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
 		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
 	gn_watches_private(so, fd);
+}
+
+/* shutdown() of a listener, which relatives may share: those are told by the kernel. */
+void gn_private_close(struct gn_sock *so, int fd)
+{
+	if (so->private_fd < 0)
+		return;
+	gn_watches_private_gone(so);
+	gn_sys_shutdown(so->private_fd, SHUT_RDWR);
+	gn_unhide_close(&so->private_fd);
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
 }
 
 static bool private_wanted(const struct gn_sock *so)
@@ -213,7 +224,7 @@ int gn_swap_in(struct gn_sock *so, int fd, int u)
 	return gn_put_under(so, fd, u);
 }
 
-static void established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
+void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
 {
 	so->ep->local = *from;
 	so->ep->peer = *dest;
@@ -244,7 +255,7 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 	rc = gn_swap_in(so, fd, u);
 	if (rc < 0)
 		return rc;
-	established(so, &from, dest);
+	gn_established(so, &from, dest);
 	gn_watches_to_kernel(so);
 	return 1;
 }
@@ -361,185 +372,18 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	return rc;
 }
 
-/* Loopback and a port that anybody may have: no need to ask who it is. */
-static bool anybody_may_call(const struct gn_addr *from)
-{
-	static _Atomic long first_free;
-	long first = atomic_load(&first_free);
-
-	if (!first) {
-		if (gn_sys_read_number("/proc/sys/net/ipv4/ip_unprivileged_port_start", &first) < 0)
-			first = 1024;
-		first = GN_MAX(first, 1L);
-		atomic_store(&first_free, first);
-	}
-	return gn_addr_is_loopback(from) && from->port >= first;
-}
-
-/* What came by the private face: who is it? -EACCES: a stranger, forget it. */
-static int caller_check(struct gn_sock *so, int c, const struct gn_name *name, struct gn_addr *from, struct gn_addr *dest)
-{
-	struct ucred cred;
-	socklen_t len = sizeof cred;
-
-	if (gn_name_caller_parse(name, from, dest) < 0 || dest->port != so->ep->local.port)
-		return -EACCES;
-	if (anybody_may_call(from))
-		return 0;
-	if (gn_sys_getsockopt(c, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !gn_name_may_call(from, cred.uid))
-		return -EACCES;
-	return 0;
-}
-
-static int accept_private(struct gn_sock *so, int flags)
-{
-	struct gn_addr from, dest;
-	struct gn_name name;
-	struct gn_sock *new;
-	int c;
-
-	for (;;) {
-		name.len = sizeof name.sun;
-		c = gn_sys_accept4(so->private_fd, &name.sun, &name.len, flags);
-		if (c < 0)
-			return c;
-		if (caller_check(so, c, &name, &from, &dest) == 0)
-			break;
-		gn_sys_close(c);
-	}
-	new = gn_accepted(c, so->ep, flags);
-	if (new) {
-		established(new, &dest, &from);
-		gn_options_inherit(new, so, c);
-	}
-	return c;
-}
-
-static int accept_public(struct gn_sock *so, int fd, int flags)
+/* Of an emulated connection. */
+void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss;
-	struct gn_sock *new;
-	int c = (int)gn_neg(gn_real.accept4(fd, (struct sockaddr *)&ss, &len, flags));
+	socklen_t whole = gn_addr_to_sockaddr(&ss, peer ? &so->ep->peer : &so->ep->local, so->ep->domain);
 
-	if (c < 0)
-		return c;
-	new = gn_accepted(c, so->ep, flags);
-	if (!new || !is_inet(so->ep))
-		return c;
-	gn_addr_from_sockaddr(&new->ep->peer, (struct sockaddr *)&ss, len);
-	new->ep->local = so->ep->local;
-	atomic_fetch_or(&new->ep->flags, GN_EP_PINNED);
-	gn_why(new->ep, gn_addr_is_local(&new->ep->peer) ? GN_WHY_NO_FACE : GN_WHY_REMOTE);
-	return c;
-}
-
-/* Both faces: first the one that the last caller used; every TURN-th time the other one, so that neither starves. */
-static int accept_either(struct gn_sock *so, int fd, int flags)
-{
-	bool private_first = so->last_private != (so->turn++ % TURN == 0);
-	int c = private_first ? accept_private(so, flags) : accept_public(so, fd, flags);
-
-	so->last_private = private_first;
-	if (c == -EAGAIN) {
-		c = private_first ? accept_public(so, fd, flags) : accept_private(so, flags);
-		so->last_private = c >= 0 ? !private_first : so->last_private;
-	}
-	return c;
-}
-
-static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
-{
-	struct pollfd p[2] = {{fd, POLLIN, 0}, {so->private_fd, POLLIN, 0}};
-	struct timespec ts, *left = NULL;
-	uint64_t now;
-	int rc;
-
-	if (deadline_ns) {
-		now = gn_now_ns();
-		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
-		left = &ts;
-	}
-	rc = (int)gn_neg(gn_real.ppoll(p, 2, left, NULL));
-	if (rc > 0 && (p[0].revents | p[1].revents) & POLLNVAL)
-		return -EBADF;
-	return rc == 0 ? -EAGAIN : rc < 0 ? rc : 0;
-}
-
-/* Callers often come one after the other: see recv_asking(). */
-static int accept_asking(struct gn_sock *so, int fd, int flags)
-{
-	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) ? 0 : gn_ask_until(&gn_world.accept_spin);
-	int c = accept_either(so, fd, flags);
-
-	if (!until)
-		return c;
-	while (c == -EAGAIN && gn_now_ns() < until)
-		c = so->last_private ? accept_private(so, flags) : accept_public(so, fd, flags);
-	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
-	return c;
-}
-
-/* The kernel's listener blocks in the program's stead: look whether somebody is there first. */
-static int accept_alone(struct gn_sock *so, int fd, int flags)
-{
-	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) || is_inet(so->ep) ? 0 : gn_ask_until(&gn_world.accept_spin);
-	struct pollfd p = {fd, POLLIN, 0};
-
-	if (until) {
-		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until)
-			;
-		gn_spin_result(&gn_world.accept_spin, p.revents);
-	}
-	return accept_public(so, fd, flags);
-}
-
-static int accept_any(struct gn_sock *so, int fd, int flags)
-{
-	uint64_t timeout = atomic_load(&so->ep->rcvtimeo_ns);
-	uint64_t deadline = timeout ? gn_now_ns() + timeout : 0;
-	int c, rc;
-
-	if (so->private_fd < 0)
-		return accept_alone(so, fd, flags);
-	for (;;) {
-		c = accept_asking(so, fd, flags);
-		if (c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK))
-			return c;
-		rc = accept_wait(so, fd, deadline);
-		if (rc < 0)
-			return rc;
-	}
-}
-
-int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags)
-{
-	struct gn_sock *new;
-	int c;
-
-	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
-		return -EINVAL;
-	c = accept_any(so, fd, flags);
-	if (c < 0 || !addr)
-		return c;
-	if (!len || (int)*len < 0) {
-		gn_close(c);
-		return len ? -EINVAL : -EFAULT;
-	}
-	new = gn_get(c);
-	if (new) {
-		gn_getname(new, c, addr, len, true);
-		gn_put(new);
-	} else {
-		gn_sys_getpeername(c, addr, len);
-	}
-	return c;
+	memcpy(addr, &ss, GN_MIN(*len, whole));
+	*len = whole;
 }
 
 int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer)
 {
-	struct sockaddr_storage ss;
-	socklen_t whole;
 	int rc;
 
 	if (unlikely(so->peer)) {
@@ -549,75 +393,12 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 	}
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
-	if (peer && atomic_load(&so->ep->tx.shut) && (so->eof || atomic_load(&so->peer_gone) || (so->rx.dir && atomic_load(&so->rx.dir->fin))))
-		return -ENOTCONN; /* both halves are over */
+	if (peer && gn_tcp_is_over(so, fd))
+		return -ENOTCONN;
 	if (!addr || !len)
 		return -EFAULT;
 	if ((int)*len < 0)
 		return -EINVAL;
-	whole = gn_addr_to_sockaddr(&ss, peer ? &so->ep->peer : &so->ep->local, so->ep->domain);
-	memcpy(addr, &ss, GN_MIN(*len, whole));
-	*len = whole;
+	gn_name_out(so, addr, len, peer);
 	return 0;
-}
-
-/* TCP lets the other side go on writing after SHUT_RD; AF_UNIX would break its pipe. So that half is shut in our memory. */
-static int shutdown_emulated(struct gn_sock *so, int fd, int how)
-{
-	if (how == SHUT_RD) {
-		atomic_store(&so->ep->rx.shut, 1);
-		return 0;
-	}
-	if (how == SHUT_RDWR)
-		atomic_store(&so->ep->rx.shut, 1);
-	return (int)gn_neg(gn_real.shutdown(fd, how));
-}
-
-/* On the ring the end of the stream is a mark behind its last byte; the kernel's half stays open for bells. */
-static int shutdown_ring(struct gn_sock *so, int fd, int how)
-{
-	struct gn_ep *ep = so->ep;
-
-	if (how != SHUT_RD) {
-		gn_tx_lock(so, fd);
-		atomic_store(&ep->tx.shut, 1);
-		atomic_store(&so->tx.dir->fin, 1);
-		if (atomic_exchange(&so->tx.dir->c_parked, 0))
-			gn_bell(so, fd);
-		gn_unlock(&ep->tx.lock);
-	}
-	if (how != SHUT_WR) {
-		atomic_store(&ep->rx.shut, 1);
-		if (!gn_flag(ep, GN_EP_EMULATED) || how == SHUT_RDWR)
-			atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
-	}
-	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
-		return (int)gn_neg(gn_real.shutdown(fd, how)); /* no bells come that it could stop */
-	return how == SHUT_RDWR ? (int)gn_neg(gn_real.shutdown(fd, how)) : 0;
-}
-
-int gn_shutdown(struct gn_sock *so, int fd, int how)
-{
-	int rc;
-
-	if (how < SHUT_RD || how > SHUT_RDWR)
-		return -EINVAL;
-	if (so->ep->type == SOCK_DGRAM)
-		return gn_dgram_shutdown(so, fd, how);
-	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */
-	if (gn_tx_shared(so) && atomic_load(&so->ep->state) == GN_ESTAB)
-		return shutdown_ring(so, fd, how);
-	if (gn_flag(so->ep, GN_EP_EMULATED))
-		rc = shutdown_emulated(so, fd, how);
-	else
-		rc = (int)gn_neg(gn_real.shutdown(fd, how));
-	if (rc == 0 && how != SHUT_RD)
-		atomic_store(&so->ep->tx.shut, 1);
-	if (rc == 0 && how != SHUT_WR && !gn_flag(so->ep, GN_EP_EMULATED) && gn_rx_shared(so)) {
-		atomic_store(&so->ep->rx.shut, 1); /* the peer may write to the ring, where the kernel's word does not reach */
-		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
-	}
-	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN && so->private_fd >= 0)
-		gn_sys_shutdown(so->private_fd, how);
-	return rc;
 }

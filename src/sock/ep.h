@@ -98,6 +98,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_LINGER0 64u   /* close is to reset the connection */
 #define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
 #define GN_EP_LOWAT 256u     /* SO_RCVLOWAT was set */
+#define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 
 struct gn_pool {

@@ -285,6 +285,17 @@ void gn_watches_private(struct gn_sock *so, int fd)
 	for_each_watch(so, private_add);
 }
 
+static void private_del(struct gn_watch *w)
+{
+	if (!w->deleted)
+		kernel_ctl(w->set, EPOLL_CTL_DEL, w->so->private_fd, 0, 0);
+}
+
+void gn_watches_private_gone(struct gn_sock *so)
+{
+	for_each_watch(so, private_del);
+}
+
 /* `lists` and set->lock are held; the endpoint's list is the caller's to mend. */
 static void watch_free(struct gn_watch *w)
 {
@@ -659,10 +670,15 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
 		return;
 	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && !(ev->events & EPOLLERR) && gn_hup_is_unix(w->so)) {
-			ev->events &= ~(uint32_t)EPOLLHUP;
-			return;
-		}
+		if (w->data.u64 == ev->data.u64 && gn_flag(w->so->ep, GN_EP_EMULATED) && !(ev->events & EPOLLERR))
+			break;
+	if (w == &set->kernel)
+		return;
+	gn_judge(w->so, w->fd);
+	if (atomic_load(&w->so->ep->so_error))
+		ev->events |= EPOLLERR;
+	else if (gn_hup_is_unix(w->so))
+		ev->events &= ~(uint32_t)EPOLLHUP;
 }
 
 static void oneshot_note(struct gn_epset *set, const struct epoll_event *ev)

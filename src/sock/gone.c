@@ -33,10 +33,26 @@ static bool mark_is_there(const struct gn_sock *so, int fd)
 	       (msg.msg_flags & MSG_CTRUNC);
 }
 
+/* TCP says EPIPE where the reset follows the peer's end of stream, and recv() goes on showing that end. */
+static uint32_t reset_error(const struct gn_sock *so)
+{
+	bool ended = so->eof || (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin) == GN_FIN_SHUT);
+
+	return gn_flag(so->ep, GN_EP_EMULATED) && ended && !atomic_load(&so->ep->tx.shut) ? EPIPE : ECONNRESET;
+}
+
 void gn_reset_seen(struct gn_sock *so)
 {
-	atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
-	atomic_store(&so->ep->so_error, ECONNRESET);
+	uint32_t error = reset_error(so);
+
+	if (!(atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD) & GN_EP_DEAD))
+		atomic_store(&so->ep->so_error, error);
+}
+
+/* The kernel's ECONNRESET means that something was left unread. Bells too: then what counts is what the peer and its ring say. */
+bool gn_reset_is_true(const struct gn_sock *so)
+{
+	return !so->tx.dir || !atomic_load(&so->ep->bells_sent);
 }
 
 bool gn_peer_closed(const struct gn_sock *so)
@@ -47,6 +63,12 @@ bool gn_peer_closed(const struct gn_sock *so)
 
 void gn_judge(struct gn_sock *so, int fd)
 {
+	if (gn_flag(so->ep, GN_EP_DEAD))
+		return;
+	if (gn_late_words_came(so, fd)) {
+		gn_reset_seen(so);
+		return;
+	}
 	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
 		return;
 	if (ring_was_reset(so) || mark_is_there(so, fd))
@@ -75,6 +97,7 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 		return -ECONNRESET;
 	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
 		atomic_store(&ep->so_error, EPIPE);
+		gn_late_words(so, fd);
 		return (ssize_t)io->total;
 	}
 	return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
@@ -114,15 +137,15 @@ void gn_leave_mark(struct gn_sock *so, int fd)
 	gn_sys_close(any);
 }
 
-/* The kernel lane of an emulated connection said EPIPE: was a reset before it? */
+/* The kernel lane of an emulated connection said EPIPE, or hangs up: was a reset before it? */
 void gn_kernel_gone(struct gn_sock *so, int fd)
 {
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
 		gn_reset_seen(so);
+	atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 }
 
 /* A blocking send came back with less than all, while the peer's buffer was full: a signal, or the peer has closed and left it unread. */
@@ -130,6 +153,8 @@ void gn_send_cut_short(struct gn_sock *so, int fd)
 {
 	struct pollfd p = {fd, 0, 0};
 
+	if (atomic_load(&so->ep->tx.shut))
+		return;
 	if (gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP)) {
 		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		gn_reset_seen(so);

@@ -97,6 +97,16 @@ ssize_t gn_send_io(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc;
 }
 
+/* We have shut this half: what has come can be read, nothing is waited for. */
+static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	ssize_t rc;
+
+	io->flags |= MSG_DONTWAIT;
+	rc = gn_kernel_recv(so, fd, io);
+	return rc == -EAGAIN ? gn_recv_end(so, fd) : rc;
+}
+
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
@@ -106,19 +116,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	gn_settle(so, fd);
 	if (gn_rx_shared(so))
 		return GN_OTHER_LANE;
-	if (unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed)) && !gn_io_nonblock(so, io->flags)) {
-		struct gn_io now = *io;
-
-		now.flags |= MSG_DONTWAIT;
-		ssize_t rc = gn_kernel_recv(so, fd, &now);
-		return rc == -EAGAIN ? 0 : rc;
-	}
-	if (unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))) {
-		ssize_t rc = gn_kernel_recv(so, fd, io);
-
-		return rc == -EAGAIN ? 0 : rc;
-	}
-	return gn_kernel_recv(so, fd, io);
+	return unlikely(atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed)) ? recv_shut(so, fd, io)
+										      : gn_kernel_recv(so, fd, io);
 }
 
 /* Urgent bytes travel in the kernel lane, after which their sender went back; errors of sent messages stay there too. */

@@ -47,13 +47,16 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc = send_plain(fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
 
-	if (rc == -ECONNRESET)
-		atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
+	if (rc == -ECONNRESET) {
+		gn_reset_seen(so);
+		return gn_send_to_gone(so, fd, io, 0);
+	}
 	if (rc > 0 && (size_t)rc < io->total && !gn_io_nonblock(so, io->flags))
 		gn_send_cut_short(so, fd);
 	if (rc != -EPIPE)
 		return rc;
-	gn_kernel_gone(so, fd);
+	if (!atomic_load(&so->ep->tx.shut))
+		gn_kernel_gone(so, fd);
 	return gn_send_to_gone(so, fd, io, 0);
 }
 
@@ -125,6 +128,20 @@ static ssize_t recv_discard(int fd, struct gn_io *io, int flags)
 	return gn_neg(gn_real.recv(fd, waste, len, flags & ~MSG_TRUNC));
 }
 
+/* End of file: the peer's, unless we have shut the carrying socket ourselves. */
+static ssize_t recv_nothing(struct gn_sock *so, int fd)
+{
+	ssize_t rc;
+
+	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		return gn_recv_end(so, fd);
+	if (gn_sys_send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == -EPIPE) /* not a mere half-close */
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	rc = gn_recv_end(so, fd);
+	so->eof = true;
+	return rc;
+}
+
 static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
@@ -142,15 +159,11 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_reset_seen(so);
 		return rc > 1 ? rc - 1 : gn_recv_end(so, fd);
 	}
-	if (rc == -ECONNRESET)
-		atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED | GN_EP_DEAD);
-	if (rc == 0 && io->total && !atomic_load(&so->ep->rx.shut)) {
-		so->eof = true;
-		if (gn_sys_send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == -EPIPE) /* not a mere half-close */
-			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	if (rc == -ECONNRESET) {
+		gn_reset_seen(so);
 		return gn_recv_end(so, fd);
 	}
-	return rc;
+	return rc == 0 && io->total ? recv_nothing(so, fd) : rc;
 }
 
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)

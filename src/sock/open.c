@@ -80,11 +80,22 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 	return open_one(fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
 }
 
+/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. */
+static bool left_unread(const struct gn_sock *so)
+{
+	const struct gn_half *rx = &so->ep->rx;
+
+	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL &&
+	       (so->ep->type == SOCK_STREAM ? atomic_load(&rx->kernel_bytes) : atomic_load(&rx->kernel_msgs)) <
+		       atomic_load(&so->rx.dir->switch_pos);
+}
+
 /* Tells the peer in shared memory too, so that one that spins need not wait for the kernel's word. */
 static void say_goodbye(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
+	uint32_t none = GN_FIN_NONE;
 
 	if (atomic_load(&ep->state) != GN_ESTAB || atomic_load(&ep->holders) != 1)
 		return;
@@ -92,9 +103,9 @@ static void say_goodbye(struct gn_sock *so, int fd)
 		gn_leave_mark(so, fd);
 	if (!so->tx.dir)
 		return;
-	atomic_store(&so->rx.dir->deaf, reset ? GN_DEAF_RESET : GN_DEAF_CLOSED);
+	atomic_store(&so->rx.dir->deaf, reset || left_unread(so) ? GN_DEAF_RESET : GN_DEAF_CLOSED);
 	if (gn_tx_shared(so))
-		atomic_store(&so->tx.dir->fin, 1);
+		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_CLOSED);
 }
 
 void gn_last_close(struct gn_sock *so, int fd)
@@ -104,7 +115,8 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_watches_drop(so);
 	say_goodbye(so, fd);
 	gn_dgram_goodbye(so);
-	gn_unhide_close(&so->private_fd);
+	if (so->private_fd >= 0 && !gn_listener_orphaned(so, fd))
+		gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
 	gn_peer_drop(so);
 	gn_unhide_close(&so->meeting.fd);
@@ -190,6 +202,8 @@ static void make_way(int fd)
 			so->hold_fd = moved;
 		if (so->held_fd == fd)
 			so->held_fd = moved;
+		if (so->orphan_fd == fd)
+			so->orphan_fd = moved;
 		if (so->meeting.fd == fd)
 			so->meeting.fd = moved;
 		gn_dgram_fd_moved(so, fd, moved);

@@ -357,6 +357,23 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 	return oracle(so->ep, level, name, NULL, 0, value, len);
 }
 
+/* A reset that the kernel tells here is told once, and is remembered; one that only means a bell left unread is not told. */
+static int connection_error(struct gn_sock *so, int fd, void *value, socklen_t *len)
+{
+	int error = 0;
+	socklen_t error_len = sizeof error;
+	int rc = gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_len);
+
+	if (rc < 0)
+		return rc;
+	if (error == ECONNRESET) {
+		if (gn_reset_is_true(so))
+			gn_reset_seen(so);
+		error = (int)atomic_exchange(&so->ep->so_error, 0);
+	}
+	return number_out(error, value, len);
+}
+
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
 {
 	if (level == SOL_SOCKET && name == SO_ERROR && value && len && (so->ep->type != SOCK_DGRAM || so->dgram)) {
@@ -369,6 +386,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 		error = atomic_exchange(&so->ep->so_error, 0);
 		if (error)
 			return number_out((int)error, value, len);
+		if (!so->dgram && (gn_flag(so->ep, GN_EP_EMULATED) || gn_on_ring(so)))
+			return connection_error(so, fd, value, len);
 	}
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));

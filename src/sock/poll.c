@@ -94,11 +94,12 @@ static short plain_result(struct pollset *s, nfds_t i)
 	struct gn_sock *so = s->entry[i].so;
 	short r = s->kernel[i].revents;
 
-	if (s->twin[i] >= 0)
+	if (s->twin[i] >= 0 && !(s->kernel[s->twin[i]].revents & POLLHUP)) /* a relative has shut the listener */
 		r |= s->kernel[s->twin[i]].revents;
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_flag(so->ep, GN_EP_EMULATED)) {
-		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+		if (!gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		gn_judge(so, s->user[i].fd);
 	}
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))

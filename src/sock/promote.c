@@ -209,7 +209,7 @@ bool gn_consent_rx(struct gn_sock *so, int fd)
 	bool now = false;
 
 	(void)fd;
-	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED))
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER))
 		return false;
 	gn_rx_lock(so, fd);
 	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && leave_kernel(&ep->rx)) {
@@ -230,7 +230,7 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 
 	(void)fd;
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || atomic_load(&so->tx.dir->consent) != GN_CONSENT_GIVEN ||
-	    gn_flag(ep, GN_EP_PINNED))
+	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER)) /* bells must be able to come */
 		return false;
 	gn_tx_lock(so, fd);
 	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && leave_kernel(&ep->tx)) {

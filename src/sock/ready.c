@@ -27,21 +27,23 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 {
 	const struct gn_dir *d = so->rx.dir;
 	uint32_t gone, fin, head;
+	short shut;
 
+	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
 	if (!gn_rx_shared(so) || !positioned_on_ring(so))
-		return ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
+		return (ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0) | shut;
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&d->fin, memory_order_acquire);
 	head = atomic_load(&d->head);
 	if (unlikely(gone || fin))
 		return IN_BITS | POLLRDHUP;
 	if (head != so->ep->rx.ring.own) /* an urgent byte overtakes what is left in the ring */
-		return IN_BITS | (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
+		return IN_BITS | shut | (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
 					  ? kernel_bits(fd, POLLPRI)
 					  : 0);
 	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))
-		return ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
-	return atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
+		return (ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0) | shut;
+	return shut;
 }
 
 static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
@@ -59,7 +61,7 @@ static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
 	return 0;
 }
 
-/* Both ways are over: TCP says POLLHUP when both sides shut down, AF_UNIX also when the peer closed. */
+/* Both ways are over: TCP says POLLHUP when both sides shut down, AF_UNIX also when the peer closed or reads no more. */
 static short hang_up(struct gn_sock *so, short in)
 {
 	bool mine = atomic_load_explicit(&so->ep->tx.shut, memory_order_relaxed);
@@ -68,7 +70,7 @@ static short hang_up(struct gn_sock *so, short in)
 		return 0;
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		return mine || gn_flag(so->ep, GN_EP_DEAD) ? POLLHUP : 0;
-	return mine || gn_peer_closed(so) ? POLLHUP : 0;
+	return mine || gn_peer_closed(so) || (gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed)) ? POLLHUP : 0;
 }
 
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)

@@ -89,6 +89,8 @@ struct gn_sock {
 	uint32_t not_last;               /* wake-ups that left others asleep */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
+	_Atomic uint32_t acceptors;      /* listeners: threads that wait in accept() */
+	_Atomic int orphan_fd;           /* listeners: closed while threads wait (accept.c), or -1 */
 	uint32_t turn;                   /* listeners: counts accepts */
 	bool last_private;               /* listeners: the face that the last caller used */
 	_Atomic uint32_t cpu;            /* published last */
@@ -232,6 +234,7 @@ static inline void gn_rx_lock(struct gn_sock *so, int fd)
 
 /* gone.c */
 bool gn_peer_closed(const struct gn_sock *so);
+bool gn_reset_is_true(const struct gn_sock *so);         /* what the kernel says of a reset, or only a bell left unread */
 void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
 void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
 void gn_kernel_gone(struct gn_sock *so, int fd);
@@ -325,9 +328,21 @@ void gn_epset_forked(struct gn_epset *set);
 void gn_epoll_forked(void);
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
 
+void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
 void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
 
+/* shut.c: emulated connections are told apart from AF_UNIX ones here */
+bool gn_tcp_is_over(struct gn_sock *so, int fd);        /* TCP's state CLOSE: both ways have ended, or a reset */
+void gn_late_words(struct gn_sock *so, int fd);         /* we have written to who has shut both ways, or is closed: leaves a note */
+bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done that to us */
+
 /* conn.c */
+void gn_private_close(struct gn_sock *so, int fd);
+void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
+void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
+
+/* accept.c */
+bool gn_listener_orphaned(struct gn_sock *so, int fd);  /* the last descriptor is closed while threads wait in accept(): they keep it */
 int gn_swap_in(struct gn_sock *so, int fd, int u);      /* another socket under all descriptors; what was bound is kept in hold_fd */
 int gn_put_under(struct gn_sock *so, int fd, int u);    /* the same without keeping; closes u */
 

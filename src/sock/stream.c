@@ -218,7 +218,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))
-			return (ssize_t)done;
+			return done ? (ssize_t)done : gn_recv_end(so, fd);
 		if (gn_io_nonblock(so, io->flags)) {
 			if (++so->empties % LOOK_EVERY == 0)
 				gn_check_peer(so, fd);

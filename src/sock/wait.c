@@ -46,13 +46,19 @@ void gn_cpu_publish(struct gn_sock *so)
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 {
 	struct pollfd p = {fd, 0, 0};
+	bool hup;
 
-	if (rc == -ECONNRESET)
+	if (rc == -ECONNRESET && gn_reset_is_true(so))
 		gn_reset_seen(so);
-	if (rc == -ECONNRESET || rc == -EPIPE)
+	if (rc == -ECONNRESET)
 		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
-	if (rc == 0) /* the end of a half, or of all? */
-		atomic_store(&so->peer_gone, gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) ? GN_GONE_CLOSED : GN_GONE_HALF);
+	if ((rc != 0 && rc != -EPIPE) || gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		return;
+	hup = gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP); /* the end of a half, or of all? */
+	if (hup && (!so->tx.dir || atomic_load(&so->tx.dir->deaf) != GN_DEAF_SHUT)) /* shutdown of both ways hangs up too */
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	else if (hup || rc == 0)
+		atomic_store(&so->peer_gone, GN_GONE_HALF);
 }
 
 /* Lock of tx is held: bells and the lane agree. In the kernel lane data itself wakes the peer. */

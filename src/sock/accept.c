@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * accept() on a listener that may have two faces.
+ *
+ * The kernel's accept() holds the open file while it waits, so that a close() meanwhile, by another thread, does not end it: it takes the
+ * next caller, and only then the listener goes. Here the wait is a poll() of both faces and the descriptors are looked up again after
+ * it: another descriptor of the same socket will do, and of the last one a hidden copy is kept (so->orphan_fd) until the last waiter
+ * has left.
+ */
+#include <string.h>
+
+#include "base/fd.h"
+#include "sock/api.h"
+
+#define TURN 16
+
+/* Loopback and a port that anybody may have: no need to ask who it is. */
+static bool anybody_may_call(const struct gn_addr *from)
+{
+	static _Atomic long first_free;
+	long first = atomic_load(&first_free);
+
+	if (!first) {
+		if (gn_sys_read_number("/proc/sys/net/ipv4/ip_unprivileged_port_start", &first) < 0)
+			first = 1024;
+		first = GN_MAX(first, 1L);
+		atomic_store(&first_free, first);
+	}
+	return gn_addr_is_loopback(from) && from->port >= first;
+}
+
+/* What came by the private face: who is it? -EACCES: a stranger, forget it. */
+static int caller_check(struct gn_sock *so, int c, const struct gn_name *name, struct gn_addr *from, struct gn_addr *dest)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	if (gn_name_caller_parse(name, from, dest) < 0 || dest->port != so->ep->local.port)
+		return -EACCES;
+	if (anybody_may_call(from))
+		return 0;
+	if (gn_sys_getsockopt(c, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !gn_name_may_call(from, cred.uid))
+		return -EACCES;
+	return 0;
+}
+
+static int accept_private(struct gn_sock *so, int flags)
+{
+	struct gn_addr from, dest;
+	struct gn_name name;
+	struct gn_sock *new;
+	int c;
+
+	for (;;) {
+		name.len = sizeof name.sun;
+		c = gn_sys_accept4(so->private_fd, &name.sun, &name.len, flags);
+		if (c < 0)
+			return c;
+		if (caller_check(so, c, &name, &from, &dest) == 0)
+			break;
+		gn_sys_close(c);
+	}
+	new = gn_accepted(c, so->ep, flags);
+	if (new) {
+		gn_established(new, &dest, &from);
+		gn_options_inherit(new, so, c);
+	}
+	return c;
+}
+
+static int accept_public(struct gn_sock *so, int fd, int flags)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	struct gn_sock *new;
+	int c = (int)gn_neg(gn_real.accept4(fd, (struct sockaddr *)&ss, &len, flags));
+
+	if (c < 0)
+		return c;
+	new = gn_accepted(c, so->ep, flags);
+	if (!new || so->ep->domain == AF_UNIX)
+		return c;
+	gn_addr_from_sockaddr(&new->ep->peer, (struct sockaddr *)&ss, len);
+	new->ep->local = so->ep->local;
+	atomic_fetch_or(&new->ep->flags, GN_EP_PINNED);
+	gn_why(new->ep, gn_addr_is_local(&new->ep->peer) ? GN_WHY_NO_FACE : GN_WHY_REMOTE);
+	return c;
+}
+
+/* The private face, or -EAGAIN where there is none any more. */
+static int accept_hidden(struct gn_sock *so, int fd, int flags)
+{
+	int c = accept_private(so, flags);
+
+	if (c == -EINVAL) /* a relative has shut the listener */
+		gn_private_close(so, fd);
+	return c == -EINVAL || c == -EBADF ? -EAGAIN : c;
+}
+
+/* Both faces: first the one that the last caller used; every TURN-th time the other one, so that neither starves. */
+static int accept_either(struct gn_sock *so, int fd, int flags)
+{
+	bool private_first = so->last_private != (so->turn++ % TURN == 0);
+	int c = private_first ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
+
+	so->last_private = private_first;
+	if (c == -EAGAIN) {
+		c = private_first ? accept_public(so, fd, flags) : accept_hidden(so, fd, flags);
+		so->last_private = c >= 0 ? !private_first : so->last_private;
+	}
+	return c;
+}
+
+/* Callers often come one after the other: see recv_asking(). */
+static int accept_asking(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) ? 0 : gn_ask_until(&gn_world.accept_spin);
+	int c = accept_either(so, fd, flags);
+
+	if (!until)
+		return c;
+	while (c == -EAGAIN && gn_now_ns() < until)
+		c = so->last_private ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
+	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
+	return c;
+}
+
+/* The kernel's listener blocks in the program's stead: look whether somebody is there first. */
+static int accept_alone(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) || so->ep->domain != AF_UNIX ? 0 : gn_ask_until(&gn_world.accept_spin);
+	struct pollfd p = {fd, POLLIN, 0};
+
+	if (until) {
+		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until)
+			;
+		gn_spin_result(&gn_world.accept_spin, p.revents);
+	}
+	return accept_public(so, fd, flags);
+}
+
+static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
+{
+	struct pollfd p[2] = {{fd, POLLIN, 0}, {so->private_fd, POLLIN, 0}};
+	struct timespec ts, *left = NULL;
+	uint64_t now;
+	int rc;
+
+	if (deadline_ns) {
+		now = gn_now_ns();
+		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
+		left = &ts;
+	}
+	rc = (int)gn_neg(gn_real.ppoll(p, 2, left, NULL));
+	return rc == 0 ? -EAGAIN : rc < 0 ? rc : 0;
+}
+
+/* A descriptor that leads to the listener still, `fd` if it does; -EBADF: none. */
+static int still_open(const struct gn_sock *so, int fd)
+{
+	int orphan = atomic_load(&so->orphan_fd);
+
+	if (likely(atomic_load(&gn_world.table[fd]) == so))
+		return fd;
+	for (uint32_t other = 0; other < gn_world.used_fds && orphan < 0; other++)
+		if (atomic_load(&gn_world.table[other]) == so)
+			return (int)other;
+	return orphan >= 0 ? orphan : -EBADF;
+}
+
+static void orphan_close(struct gn_sock *so)
+{
+	int fd = atomic_exchange(&so->orphan_fd, -1);
+
+	if (fd < 0)
+		return;
+	gn_unhide_close(&fd);
+	gn_unhide_close(&so->private_fd);
+}
+
+bool gn_listener_orphaned(struct gn_sock *so, int fd)
+{
+	int copy;
+
+	if (!atomic_load(&so->acceptors) || fd < 0)
+		return false;
+	copy = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
+	if (copy < 0)
+		return false;
+	gn_hide(copy);
+	atomic_store(&so->orphan_fd, copy);
+	if (!atomic_load(&so->acceptors))
+		orphan_close(so);
+	return true;
+}
+
+static int accept_blocking(struct gn_sock *so, int fd, int flags)
+{
+	uint64_t timeout = atomic_load(&so->ep->rcvtimeo_ns);
+	uint64_t deadline = timeout ? gn_now_ns() + timeout : 0;
+	int c = -EAGAIN, rc = 0;
+
+	atomic_fetch_add(&so->acceptors, 1);
+	while (c == -EAGAIN && rc == 0) {
+		rc = accept_wait(so, fd, deadline);
+		if (rc == 0)
+			fd = rc = still_open(so, fd);
+		if (rc < 0)
+			break;
+		rc = 0;
+		c = so->private_fd < 0 ? accept_public(so, fd, flags) : accept_either(so, fd, flags);
+	}
+	if (atomic_fetch_sub(&so->acceptors, 1) == 1)
+		orphan_close(so);
+	return rc < 0 ? rc : c;
+}
+
+static int accept_any(struct gn_sock *so, int fd, int flags)
+{
+	int c;
+
+	if (so->private_fd < 0)
+		return accept_alone(so, fd, flags);
+	c = accept_asking(so, fd, flags);
+	return c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK) ? c : accept_blocking(so, fd, flags);
+}
+
+int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct gn_sock *new;
+	int c;
+
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	c = accept_any(so, fd, flags);
+	if (c < 0 || !addr)
+		return c;
+	if (!len || (int)*len < 0) {
+		gn_close(c);
+		return len ? -EINVAL : -EFAULT;
+	}
+	new = gn_get(c);
+	if (new && gn_flag(new->ep, GN_EP_EMULATED))
+		gn_name_out(new, addr, len, true);
+	else
+		gn_sys_getpeername(c, addr, len);
+	if (new)
+		gn_put(new);
+	return c;
+}

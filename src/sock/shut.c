@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shutdown(), and when a connection is over.
+ *
+ * AF_UNIX and TCP differ: SHUT_RD of AF_UNIX breaks the peer's pipe, TCP's is this side's own business; a TCP connection whose both ways
+ * have ended is closed, and says ENOTCONN; what comes after SHUT_RDWR resets it. An emulated connection in the kernel lane keeps SHUT_RD to
+ * itself and shuts the carrying socket both ways for SHUT_RDWR, so that the peer's next write fails there as on a closed connection. That
+ * peer, who knows that TCP would have answered with a reset, leaves a note for us: in its half on the ring (GN_FIN_LATE), in the kernel
+ * lane as the size of its receive buffer, which AF_UNIX streams do not use and sock_diag(7) shows.
+ */
+#include "sock/io.h"
+
+#define NOTE_FIN 3001  /* values of SO_RCVBUF: it has shut its writing half ... */
+#define NOTE_LATE 3003 /* it has written */
+
+static void note_leave(int fd, int note)
+{
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &note, sizeof note);
+}
+
+/* The note of the peer, its end (NOTE_FIN) if it is closed; 0: none. For who has shut the carrying socket both ways. */
+static uint32_t note_read(int fd)
+{
+	uint32_t doubled = 0;
+	int rc = gn_name_peer_rcvbuf(fd, &doubled);
+
+	return rc == -EAGAIN ? NOTE_FIN : rc < 0 ? 0 : doubled / 2; /* the kernel doubles what it is given (socket(7)) */
+}
+
+void gn_late_words(struct gn_sock *so, int fd)
+{
+	uint32_t none = GN_FIN_NONE;
+
+	if (!gn_tx_shared(so))
+		note_leave(fd, NOTE_LATE);
+	else
+		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_LATE);
+}
+
+bool gn_late_words_came(const struct gn_sock *so, int fd)
+{
+	const struct gn_ep *ep = so->ep;
+
+	if (!gn_flag(ep, GN_EP_EMULATED) || !atomic_load(&ep->rx.shut) || !atomic_load(&ep->tx.shut))
+		return false;
+	if (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin) == GN_FIN_LATE)
+		return true;
+	return !gn_on_ring(so) && gn_flag(ep, GN_EP_SHUT_CARRIER) && note_read(fd) == NOTE_LATE;
+}
+
+/* Has the peer's half ended? */
+static bool fin_came(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {fd, POLLRDHUP, 0};
+
+	if (so->eof || atomic_load(&so->peer_gone) || (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin)))
+		return true;
+	if (gn_on_ring(so)) {
+		if (!gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+			gn_check_peer(so, fd);
+		return atomic_load(&so->peer_gone);
+	}
+	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		return note_read(fd) == NOTE_FIN;
+	if (gn_sys_poll(&p, 1, 0) != 1)
+		return false;
+	if (p.revents & (POLLHUP | POLLERR))
+		gn_kernel_gone(so, fd);
+	return p.revents & (POLLRDHUP | POLLHUP);
+}
+
+bool gn_tcp_is_over(struct gn_sock *so, int fd)
+{
+	bool fin = fin_came(so, fd);
+
+	gn_judge(so, fd);
+	return gn_flag(so->ep, GN_EP_DEAD) || (fin && atomic_load(&so->ep->tx.shut));
+}
+
+static void note_halves(struct gn_ep *ep, int how)
+{
+	if (how != SHUT_WR)
+		atomic_store(&ep->rx.shut, 1);
+	if (how != SHUT_RD)
+		atomic_store(&ep->tx.shut, 1);
+}
+
+static int shut_carrier(struct gn_sock *so, int fd, int how)
+{
+	atomic_fetch_or(&so->ep->flags, GN_EP_SHUT_CARRIER);
+	return (int)gn_neg(gn_real.shutdown(fd, how));
+}
+
+/* The marks first: whom the kernel wakes looks at them. */
+static int shutdown_emulated(struct gn_sock *so, int fd, int how)
+{
+	struct gn_ep *ep = so->ep;
+
+	note_halves(ep, how);
+	if (!atomic_load(&ep->tx.shut))
+		return 0;
+	if (atomic_load(&so->peer_gone) == GN_GONE_CLOSED) /* or it has shut both ways: it wants to know */
+		note_leave(fd, NOTE_FIN);
+	if (!atomic_load(&ep->rx.shut))
+		return (int)gn_neg(gn_real.shutdown(fd, SHUT_WR));
+	so->eof = so->eof || fin_came(so, fd); /* cannot be seen afterwards */
+	return shut_carrier(so, fd, SHUT_RDWR);
+}
+
+/* On the ring the end of the stream is a mark behind its last byte; the kernel's half stays open for bells, until none are needed. */
+static int shutdown_ring(struct gn_sock *so, int fd, int how)
+{
+	struct gn_ep *ep = so->ep;
+	uint32_t none = GN_FIN_NONE;
+
+	if (how != SHUT_RD) {
+		gn_tx_lock(so, fd);
+		atomic_store(&ep->tx.shut, 1);
+		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_SHUT);
+		if (atomic_exchange(&so->tx.dir->c_parked, 0))
+			gn_bell(so, fd);
+		gn_unlock(&ep->tx.lock);
+	}
+	if (how != SHUT_WR) {
+		atomic_store(&ep->rx.shut, 1);
+		if (!gn_flag(ep, GN_EP_EMULATED) || atomic_load(&ep->tx.shut))
+			atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
+	}
+	if (how == SHUT_WR && gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut))
+		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
+	if (atomic_load(&ep->tx.shut) && atomic_load(&ep->rx.shut))
+		return shut_carrier(so, fd, SHUT_RDWR);
+	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
+		return shut_carrier(so, fd, SHUT_RD); /* no bells come that it could stop */
+	return 0;
+}
+
+/* The kernel has done it. What is on the ring already, or might get there, is to know. */
+static void shut_in_kernel(struct gn_sock *so, int how)
+{
+	struct gn_ep *ep = so->ep;
+
+	if (how != SHUT_RD)
+		atomic_store(&ep->tx.shut, 1);
+	if (how == SHUT_WR || ep->domain != AF_UNIX || atomic_load(&ep->state) != GN_ESTAB)
+		return;
+	atomic_store(&ep->rx.shut, 1);
+	atomic_fetch_or(&ep->flags, GN_EP_SHUT_CARRIER);
+	if (so->rx.dir)
+		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
+}
+
+/* TCP's listener becomes an unconnected socket again (SHUT_RD, SHUT_RDWR); SHUT_WR does nothing to it. */
+static void shutdown_listener(struct gn_sock *so, int fd, int how)
+{
+	if (how == SHUT_WR || so->ep->domain == AF_UNIX)
+		return;
+	atomic_store(&so->ep->state, GN_UNCONN);
+	gn_private_close(so, fd);
+}
+
+int gn_shutdown(struct gn_sock *so, int fd, int how)
+{
+	int rc;
+
+	if (how < SHUT_RD || how > SHUT_RDWR)
+		return -EINVAL;
+	if (so->ep->type == SOCK_DGRAM)
+		return gn_dgram_shutdown(so, fd, how);
+	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_tcp_is_over(so, fd))
+		return -ENOTCONN;
+	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */
+	if (gn_tx_shared(so) && atomic_load(&so->ep->state) == GN_ESTAB)
+		return shutdown_ring(so, fd, how);
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		return shutdown_emulated(so, fd, how);
+	rc = (int)gn_neg(gn_real.shutdown(fd, how));
+	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN)
+		shutdown_listener(so, fd, how);
+	else if (rc == 0)
+		shut_in_kernel(so, how);
+	return rc;
+}
