@@ -422,7 +422,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 	gn_rx_lock(so, fd);
 	bells = only_bells(so);
 	gn_unlock(&so->ep->rx.lock);
-	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF) {
+	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF || gn_flag(so->ep, GN_EP_SHUT_CARRIER)) {
 		rc = nap(fd, deadline_ns);
 		if (rc == -EPIPE)
 			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
