@@ -150,7 +150,7 @@ INTERPOSE(ssize_t, writev, (int fd, const struct iovec *iov, int count))
 
 	if (!so)
 		return gn_real.writev(fd, iov, count);
-	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_sendmsg(so, fd, &msg, 0);
+	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_writev(so, fd, &msg, 0);
 	gn_put(so);
 	return gn_ret(rc);
 }
@@ -210,7 +210,7 @@ INTERPOSE(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t 
 			gn_put(so);
 		return gn_ret(rc);
 	}
-	rc = vector_flags(flags, &ours) ? gn_sendmsg(so, fd, &msg, ours) : -EOPNOTSUPP;
+	rc = vector_flags(flags, &ours) ? gn_writev(so, fd, &msg, ours) : -EOPNOTSUPP;
 	gn_put(so);
 	return gn_ret(rc);
 }

@@ -46,7 +46,9 @@ ssize_t gn_recv_io(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int flags);
 ssize_t gn_recv_buf(struct gn_sock *so, int fd, void *buf, size_t len, int flags);
 ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int flags);
-ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg, int flags); /* unlike recvmsg, asks nobody when there is no room */
+/* The kernel looks no further than the vectors when they hold nothing: not even at who is there. */
+ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg, int flags);
+ssize_t gn_writev(struct gn_sock *so, int fd, const struct msghdr *msg, int flags);
 ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags);
 int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout);
 ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);

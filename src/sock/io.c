@@ -261,6 +261,13 @@ ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 	return total <= 0 ? total : gn_recvmsg(so, fd, msg, flags);
 }
 
+ssize_t gn_writev(struct gn_sock *so, int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+
+	return total <= 0 ? total : gn_sendmsg(so, fd, msg, flags);
+}
+
 /* From a file to the ring: what sendfile(2) does, through a buffer. */
 static ssize_t sendfile_ring(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 {
