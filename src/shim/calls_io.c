@@ -74,28 +74,36 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 {
 	struct gn_sock *so = gn_fd_get(fd);
 	struct iovec iov = {buf, len};
-	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .name = addr, .name_len = addr ? *addr_len : 0};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
+	bool nowhere = gn_is_nowhere(addr_len, 1);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.recvfrom(fd, buf, len, flags, addr, addr_len);
+	if (addr && !nowhere) {
+		io.name = addr;
+		io.name_len = *addr_len;
+	}
 	rc = gn_recv_io(so, fd, &io);
-	if (rc >= 0 && addr)
+	if (rc >= 0 && addr && !nowhere)
 		*addr_len = io.name_len;
+	else if (rc >= 0 && addr)
+		rc = -EFAULT; /* the kernel finds out afterwards too */
 	gn_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 {
+	bool nowhere = gn_is_nowhere(msg, 1);
 	struct gn_sock *so = gn_fd_get(fd);
 	ssize_t rc;
 
-	if (unlikely(msg->msg_control && msg->msg_controllen))
+	if (!nowhere && unlikely(msg->msg_control && msg->msg_controllen))
 		gn_before_passing(msg);
 	if (!so)
 		return gn_real.sendmsg(fd, msg, flags);
-	rc = gn_sendmsg(so, fd, msg, flags);
+	rc = nowhere ? -EFAULT : gn_sendmsg(so, fd, msg, flags);
 	gn_put(so);
 	return gn_ret(rc);
 }
@@ -107,7 +115,7 @@ INTERPOSE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags))
 
 	if (!so)
 		return gn_real.recvmsg(fd, msg, flags);
-	rc = gn_recvmsg(so, fd, msg, flags);
+	rc = gn_is_nowhere(msg, 1) ? -EFAULT : gn_recvmsg(so, fd, msg, flags);
 	gn_put(so);
 	return gn_ret(rc);
 }

@@ -231,3 +231,11 @@ INTERPOSE(int, ioctl, (int fd, unsigned long request, ...))
 	gn_put(so);
 	return (int)gn_ret(rc);
 }
+
+/* libc's own would ask the kernel by itself. */
+INTERPOSE(int, sockatmark, (int fd))
+{
+	int at = 0;
+
+	return ioctl(fd, SIOCATMARK, &at) < 0 ? -1 : at;
+}

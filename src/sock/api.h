@@ -38,7 +38,21 @@ struct gn_io {
 	size_t control_len;     /* receive: room, then the length */
 	int out_flags;          /* receive: msg_flags */
 	bool from_kernel;       /* receive: control and flags came with bytes of the kernel lane, which end the call */
+	bool stop;              /* receive: bytes of the kernel lane end the call here, as they would there */
+	size_t bad;             /* 0, or 1 + the bytes before the first buffer that cannot be one: gn_is_nowhere() */
 };
+
+/* No buffer is there, on any machine: the first page, or not an address of a process. Others that are not mapped fault where they are
+ * touched, as in memcpy(); looking for them would cost a system call. */
+static inline bool gn_is_nowhere(const void *p, size_t len)
+{
+#ifdef __x86_64__
+	const uintptr_t top = (uintptr_t)1 << 56; /* five levels of pages */
+#else
+	const uintptr_t top = UINTPTR_MAX; /* the uppermost byte may be a tag */
+#endif
+	return unlikely((uintptr_t)p - 4096 >= top - 4096) && len;
+}
 
 /* io.c */
 ssize_t gn_send_io(struct gn_sock *so, int fd, struct gn_io *io);

@@ -70,6 +70,8 @@ ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io 
 		return GN_OTHER_LANE;
 	if (io->name && !gn_pair_is_named(p, io->name, io->name_len))
 		return GN_OTHER_LANE; /* the place was given to another pair meanwhile */
+	if (unlikely(io->bad))
+		return -EFAULT;
 	if (atomic_load_explicit(&p->tx.dir->consent, memory_order_relaxed) != GN_CONSENT_GIVEN ||
 	    atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) || too_large(so, fd, p, io->total) || room > gn_ring_room(&p->tx)) {
 		gn_pair_tx_back(so, p);
@@ -128,6 +130,7 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
 	uint32_t lane = gn_pair_rx_lane(p), gone = atomic_load(&p->sh->gone), len, copy;
 	int64_t there;
+	ssize_t rc;
 
 	if (lane == GN_LANE_KERNEL || !atomic_load_explicit(&p->sh->rx_open, memory_order_relaxed)) {
 		if (gone && lane == GN_LANE_KERNEL)
@@ -148,9 +151,13 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		return -EAGAIN;
 	}
 	copy = (uint32_t)GN_MIN((size_t)len, io->total);
+	rc = (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
 	body = *ring;
 	body.own += (uint32_t)sizeof len;
-	gn_cursor_copy(&c, &body, &p->rx, copy, false);
+	if (unlikely(io->bad) && copy >= io->bad)
+		rc = -EFAULT; /* and the datagram is lost, as in the kernel */
+	else
+		gn_cursor_copy(&c, &body, &p->rx, copy, false);
 	name_out(so, fd, p, io);
 	io->control_len = 0;
 	io->out_flags = copy < len ? MSG_TRUNC : 0;
@@ -160,7 +167,7 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		atomic_store_explicit(&half->ring_bytes, half->ring_bytes + len, memory_order_relaxed);
 		atomic_store_explicit(&half->ring_msgs, half->ring_msgs + 1, memory_order_relaxed);
 	}
-	return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+	return rc;
 }
 
 /* Is this, from there, a bell of ours? Opens the ring that it marks. [DGRAM-2] */

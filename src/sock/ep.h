@@ -78,6 +78,7 @@ struct gn_ep {
 	_Atomic uint32_t flags;   /* GN_EP_* */
 	uint16_t domain, type, protocol; /* as the program asked for */
 	uint16_t backlog;
+	_Atomic uint32_t rcvlowat; /* SO_RCVLOWAT, 0: never set */
 	struct gn_addr local, peer; /* internet domain; local AF_UNIX names are asked from the kernel */
 	_Atomic int32_t pid[GN_HOLDERS];
 	_Atomic uint32_t promotions, demotions, bells_sent;
@@ -85,6 +86,7 @@ struct gn_ep {
 	_Atomic uint16_t asleep[GN_HOLDERS + 1]; /* streams: the same, of each holder by its place in pid[]; the last: of those not named there */
 	_Atomic uint64_t bells_turn;    /* counted up before bells are taken out of the kernel lane */
 	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
+	_Atomic uint64_t peek_at;       /* with GN_EP_PEEK_OFF: stream position of the next MSG_PEEK */
 	int32_t fd; /* a descriptor of it, in the process that opened it */
 	_Atomic uint32_t so_error; /* an errno that waits to be reported */
 };
@@ -96,8 +98,8 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_JUDGED 8u    /* the peer has gone, and whether that was a reset is known (gone.c) */
 #define GN_EP_DEAD 16u     /* closed in both ways: by a reset, or by writing to who has left */
 #define GN_EP_LINGER0 64u   /* close is to reset the connection */
+#define GN_EP_PEEK_OFF 256u  /* SO_PEEK_OFF is on and ours to do (peek.c) */
 #define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
-#define GN_EP_LOWAT 256u     /* SO_RCVLOWAT was set */
 #define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 

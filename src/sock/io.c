@@ -62,6 +62,8 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
 		more_room(so, fd);
+	if (unlikely(io->flags & MSG_OOB) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_PINNED))
+		go_back(so, fd, io); /* whether an urgent byte counts is the reader's choice: no position of a switch holds behind one */
 	warm_up(so, fd);
 	gn_settle(so, fd);
 	if (gn_tx_shared(so) && !has_unusual(io))
@@ -110,8 +112,11 @@ static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	if (io->flags & (MSG_OOB | MSG_ERRQUEUE))
+	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE))) {
+		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
+			return -EAGAIN; /* nothing goes wrong later */
 		return gn_kernel_recv(so, fd, io);
+	}
 	warm_up(so, fd);
 	gn_settle(so, fd);
 	if (gn_rx_shared(so))
@@ -120,14 +125,38 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 										      : gn_kernel_recv(so, fd, io);
 }
 
-/* Urgent bytes travel in the kernel lane, after which their sender went back; errors of sent messages stay there too. */
-static ssize_t recv_aside(struct gn_sock *so, int fd, struct gn_io *io)
+/* Urgent bytes travel in the kernel lane, after which their sender went back. */
+static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt};
 
-	if ((io->flags & MSG_OOB) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
+	if (so->ep->type != SOCK_STREAM)
+		return -EOPNOTSUPP;
+	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
 		return -EINVAL; /* none was sent */
+	io->name_len = 0;
+	io->control_len = 0;
 	return gn_sys_recvmsg(fd, &msg, io->flags);
+}
+
+/* The peer's name comes with the bytes of AF_UNIX, if it has one. */
+static void name_out(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+
+	if (unlikely(so->peer)) {
+		len = gn_peer_source(so, io->name, io->name_len);
+		if (len) {
+			io->name_len = len;
+			return;
+		}
+		len = sizeof ss;
+	}
+	if (gn_sys_getpeername(fd, &ss, &len) < 0 || len <= sizeof(sa_family_t))
+		len = 0;
+	memcpy(io->name, &ss, GN_MIN(len, io->name_len));
+	io->name_len = len;
 }
 
 /* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
@@ -145,19 +174,23 @@ static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
 
 static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	size_t room = io->control_len;
 	ssize_t rc;
 
-	size_t room = io->control_len;
-
-	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE)))
-		return recv_aside(so, fd, io);
+	if (unlikely(io->flags & MSG_OOB))
+		return recv_urgent(so, fd, io);
+	if (unlikely(io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
+		return -EAGAIN;
 	if (unlikely(io->flags & MSG_TRUNC) && gn_flag(so->ep, GN_EP_EMULATED) && !(io->flags & MSG_PEEK))
 		return recv_discard(so, fd, io);
 	if (unlikely(!so->settled))
 		gn_settle(so, fd);
 	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
 	if (rc >= 0) {
-		io->name_len = 0;
+		if (unlikely(io->name != NULL) && rc > 0 && !gn_flag(so->ep, GN_EP_EMULATED))
+			name_out(so, fd, io);
+		else
+			io->name_len = 0;
 		io->control_len = io->from_kernel ? io->control_len : 0;
 	} else if (rc == GN_OTHER_LANE) {
 		io->control_len = room;
@@ -180,7 +213,7 @@ ssize_t gn_recv_io(struct gn_sock *so, int fd, struct gn_io *io)
 ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int flags)
 {
 	struct iovec iov = {(void *)(uintptr_t)buf, len};
-	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
 
 	return gn_send_io(so, fd, &io);
 }
@@ -188,29 +221,55 @@ ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int
 ssize_t gn_recv_buf(struct gn_sock *so, int fd, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {buf, len};
-	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags};
+	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
 
 	return gn_recv_io(so, fd, &io);
 }
 
-/* -EINVAL, -EMSGSIZE as sendmsg(2). */
-static ssize_t vector_total(const struct iovec *iov, size_t count)
+/* -EINVAL, -EMSGSIZE, -EFAULT as sendmsg(2). *bad: as in struct gn_io. */
+static ssize_t vector_total(const struct iovec *iov, size_t count, size_t *bad)
 {
 	size_t total = 0;
 
+	*bad = 0;
 	if (count > IOV_MAX)
 		return -EMSGSIZE;
-	for (size_t i = 0; i < count; i++)
+	if (gn_is_nowhere(iov, count))
+		return -EFAULT;
+	for (size_t i = 0; i < count; i++) {
+		if (gn_is_nowhere(iov[i].iov_base, iov[i].iov_len) && !*bad)
+			*bad = total + 1;
 		if (__builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
 			return -EINVAL;
+	}
 	return (ssize_t)total;
+}
+
+/* TCP's own check of control data (__sock_cmsg_send): descriptors and credentials it knows and does not send. */
+static int emulated_control(struct gn_io *io)
+{
+	struct msghdr msg = {.msg_control = io->control, .msg_controllen = io->control_len};
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		size_t left = msg.msg_controllen - (size_t)((char *)c - (char *)msg.msg_control);
+
+		if (c->cmsg_len < sizeof *c || c->cmsg_len > left)
+			return -EINVAL;
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_CREDENTIALS && c->cmsg_type != SO_MARK &&
+		    c->cmsg_type != SO_TIMESTAMPING)
+			return -EINVAL;
+	}
+	io->control = NULL;
+	io->control_len = 0;
+	return 0;
 }
 
 static const struct iovec no_bytes = {(void *)"", 0};
 
 ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int flags)
 {
-	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	size_t bad;
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen, &bad);
 	struct gn_io io = {
 		.iov = msg->msg_iovlen ? msg->msg_iov : &no_bytes,
 		.iovcnt = msg->msg_iovlen ? msg->msg_iovlen : 1,
@@ -220,16 +279,26 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 		.name_len = msg->msg_name ? msg->msg_namelen : 0,
 		.control = msg->msg_control,
 		.control_len = msg->msg_control ? msg->msg_controllen : 0,
+		.bad = bad,
 	};
+	int rc;
 
 	if (msg->msg_name && (int)msg->msg_namelen < 0)
 		return -EINVAL;
-	return total < 0 ? total : gn_send_io(so, fd, &io);
+	if (total < 0)
+		return total;
+	if (unlikely(io.control_len) && gn_flag(so->ep, GN_EP_EMULATED)) {
+		rc = emulated_control(&io);
+		if (rc < 0)
+			return rc;
+	}
+	return gn_send_io(so, fd, &io);
 }
 
 ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 {
-	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	size_t bad;
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen, &bad);
 	struct gn_io io = {
 		.iov = msg->msg_iovlen ? msg->msg_iov : &no_bytes,
 		.iovcnt = msg->msg_iovlen ? msg->msg_iovlen : 1,
@@ -240,6 +309,7 @@ ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 		.control = msg->msg_control,
 		.control_len = msg->msg_control ? msg->msg_controllen : 0,
 		.out_flags = -1, /* wanted */
+		.bad = bad,
 	};
 	ssize_t rc;
 
@@ -249,21 +319,23 @@ ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 	if (rc >= 0) {
 		msg->msg_namelen = io.name_len;
 		msg->msg_controllen = io.control_len;
-		msg->msg_flags = io.out_flags == -1 ? 0 : io.out_flags;
+		msg->msg_flags = (io.out_flags == -1 ? 0 : io.out_flags) | (flags & MSG_CMSG_CLOEXEC);
 	}
 	return rc;
 }
 
 ssize_t gn_readv(struct gn_sock *so, int fd, struct msghdr *msg, int flags)
 {
-	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	size_t bad;
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen, &bad);
 
 	return total <= 0 ? total : gn_recvmsg(so, fd, msg, flags);
 }
 
 ssize_t gn_writev(struct gn_sock *so, int fd, const struct msghdr *msg, int flags)
 {
-	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen);
+	size_t bad;
+	ssize_t total = vector_total(msg->msg_iov, msg->msg_iovlen, &bad);
 
 	return total <= 0 ? total : gn_sendmsg(so, fd, msg, flags);
 }

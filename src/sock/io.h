@@ -7,6 +7,8 @@
 
 #define GN_OTHER_LANE (-10000) /* the lane changed meanwhile: try the other one */
 
+#define GN_END (GN_OTHER_LANE - 1) /* end of file, or of the peer's reading */
+
 /* A place in a vector of buffers. */
 struct gn_cursor {
 	const struct iovec *iov;
@@ -24,9 +26,30 @@ static inline uint64_t gn_deadline(uint64_t timeout_ns)
 	return timeout_ns ? gn_now_ns() + timeout_ns : 0;
 }
 
+/* Where the kernel lane of the receiving half ends: a position, UINT64_MAX while the peer has not switched. */
+static inline uint64_t gn_kernel_until(const struct gn_sock *so)
+{
+	if (atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) == GN_LANE_KERNEL)
+		return UINT64_MAX;
+	return atomic_load_explicit(&so->rx.dir->switch_pos, memory_order_relaxed);
+}
+
+/* With how many bytes a blocking receive is content: all of them, or SO_RCVLOWAT. */
+static inline size_t gn_least(const struct gn_sock *so, const struct gn_io *io)
+{
+	uint32_t low = atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed);
+
+	return io->flags & MSG_WAITALL ? io->total : GN_MIN((size_t)low, io->total);
+}
+
 /* stream.c */
+int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want); /* bytes in the ring, looked for if fewer than `want` are known; GN_END:
+								     and none will come */
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io);
+
+/* peek.c */
+ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io);
 
 /* record.c */
 ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io);
@@ -36,7 +59,8 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
-ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit);
+ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open);
+ssize_t gn_kernel_look(int fd, const struct gn_io *io, size_t done, size_t limit);
 
 /* gone.c */
 ssize_t gn_broken_pipe(const struct gn_sock *so, int flags); /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL or a packet socket */

@@ -5,8 +5,11 @@
  * Invariant: a call in here is counted in half->in_kernel before it looks at the lane (theory in promote.c).
  */
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "sock/io.h"
+
+#define BUFFERS_MAX 16 /* of a vector, at a time */
 
 static bool enter(struct gn_half *half)
 {
@@ -47,6 +50,8 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc = send_plain(fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
 
+	if (rc == -EPIPE && !io->total && !atomic_load(&so->ep->tx.shut) && !gn_flag(so->ep, GN_EP_DEAD))
+		return 0; /* of no bytes TCP learns nothing */
 	if (rc == -ECONNRESET) {
 		gn_reset_seen(so);
 		return gn_send_to_gone(so, fd, io, 0);
@@ -101,7 +106,7 @@ static ssize_t recv_plain(int fd, struct gn_io *io, int flags)
 static bool may_ask(const struct gn_sock *so, int flags)
 {
 	return !gn_io_nonblock(so, flags) && !(flags & (MSG_WAITALL | MSG_OOB | MSG_ERRQUEUE)) && gn_is_stream_like(so->ep) &&
-	       (so->ep->domain == AF_UNIX || gn_flag(so->ep, GN_EP_EMULATED)) && !gn_flag(so->ep, GN_EP_LOWAT);
+	       (so->ep->domain == AF_UNIX || gn_flag(so->ep, GN_EP_EMULATED)) && atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed) <= 1;
 }
 
 /* What a local peer answers comes within microseconds: to ask for it a few times costs less than to sleep and be woken. */
@@ -142,6 +147,18 @@ static ssize_t recv_nothing(struct gn_sock *so, int fd)
 	return rc;
 }
 
+/* TCP waits for all that is asked for when it peeks too; AF_UNIX does not, so it is looked at again and again. */
+static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t seen)
+{
+	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+	struct pollfd p = {fd, POLLRDHUP, 0};
+
+	while (seen > 0 && (size_t)seen < io->total && !gn_io_nonblock(so, io->flags) && gn_sys_poll(&p, 1, 0) == 0 &&
+	       gn_nap(fd, deadline) == 0)
+		seen = recv_plain(fd, io, io->flags);
+	return seen;
+}
+
 static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
@@ -152,6 +169,8 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	io->control = NULL;
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
 	rc = recv_asking(so, fd, io);
+	if (unlikely((io->flags & MSG_PEEK) && (io->flags & MSG_WAITALL)) && rc > 0 && (size_t)rc < io->total)
+		rc = peek_all(so, fd, io, rc);
 	io->name_len = 0;
 	io->control_len = 0;
 	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC))) {
@@ -193,27 +212,61 @@ ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size
 	return rc;
 }
 
-/* For a half that has consented: takes at most `limit` bytes that are in the kernel lane, without waiting. The rx lock is held.
- * Should the peer switch meanwhile, what lies behind its switch_pos is bells, and not returned. */
-ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)
+/* While the peer may switch at any moment, what is in the kernel socket is data only if the lane word has not changed since it was seen there:
+ * behind a switch come bells, and behind a way back data whose turn is after the ring's. Bytes that may be taken, 0: ended, -EAGAIN, -errno. */
+static ssize_t data_for_sure(struct gn_sock *so, int fd, size_t limit)
+{
+	char byte;
+	int there = 0;
+	ssize_t rc = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (rc <= 0)
+		return rc;
+	if (gn_sys_ioctl(fd, FIONREAD, &there) < 0 || there <= 0)
+		there = 1;
+	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
+		return -EAGAIN;
+	return (ssize_t)GN_MIN(limit, (size_t)there);
+}
+
+/* The buffers from `done` bytes on, and no more than `limit` bytes of them; returns how many they hold. */
+static size_t buffers_from(const struct gn_io *io, size_t done, size_t limit, struct iovec v[BUFFERS_MAX], struct msghdr *msg)
+{
+	size_t room = 0, count = 0;
+
+	for (size_t i = 0; i < io->iovcnt && count < BUFFERS_MAX && room < limit; i++) {
+		size_t len = io->iov[i].iov_len, run;
+
+		if (done >= len) {
+			done -= len;
+			continue;
+		}
+		run = GN_MIN(len - done, limit - room);
+		v[count++] = (struct iovec){(char *)io->iov[i].iov_base + done, run};
+		room += run;
+		done = 0;
+	}
+	*msg = (struct msghdr){.msg_iov = v, .msg_iovlen = count};
+	return room;
+}
+
+/* For a half that has consented: takes at most *limit bytes that are in the kernel lane before a switch, without waiting; *limit becomes how
+ * many there was room for. The rx lock is held. `open`: the peer has not switched yet. */
+ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open)
 {
 	struct gn_half *half = &so->ep->rx;
-	const struct iovec *v = io->iov;
-	uint64_t before = atomic_load(&half->kernel_bytes), until;
-	ssize_t rc, bells = 0;
-	size_t skip = done;
-	struct iovec iov;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct iovec v[BUFFERS_MAX];
+	struct msghdr msg;
+	ssize_t rc = open ? data_for_sure(so, fd, *limit) : (ssize_t)*limit;
 
-	while (skip >= v->iov_len && (skip || !v->iov_len)) { /* empty vectors too: the caller has room left in one */
-		skip -= v->iov_len;
-		v++;
-	}
-	limit = GN_MIN(limit, v->iov_len - skip);
-	iov = (struct iovec){(char *)v->iov_base + skip, limit};
+	*limit = buffers_from(io, done, *limit, v, &msg);
+	if (rc <= 0)
+		return rc;
+	if (open)
+		buffers_from(io, done, (size_t)rc, v, &msg);
 	msg.msg_control = io->control;
 	msg.msg_controllen = io->control_len;
-	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)));
+	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
 	if (rc <= 0)
 		return rc;
 	if (unlikely((msg.msg_flags & MSG_CTRUNC) || (io->control && msg.msg_controllen))) {
@@ -226,15 +279,17 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 			io->from_kernel = true;
 		}
 	}
-	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL) {
-		until = atomic_load(&so->rx.dir->switch_pos);
-		bells = before + (uint64_t)rc > until ? (ssize_t)GN_MIN(before + (uint64_t)rc - until, (uint64_t)rc) : 0;
-	}
-	if (!(io->flags & MSG_PEEK)) {
-		if (unlikely(bells))
-			gn_bell_rest(so, fd, (size_t)bells);
-		atomic_fetch_add(&half->kernel_bytes, (uint64_t)(rc - bells));
-		atomic_fetch_add(&half->kernel_msgs, 1);
-	}
-	return rc - bells ? rc - bells : -EAGAIN;
+	atomic_fetch_add(&half->kernel_bytes, (uint64_t)rc);
+	atomic_fetch_add(&half->kernel_msgs, 1);
+	return rc ? rc : -EAGAIN;
+}
+
+/* What the same would take, left where it is. */
+ssize_t gn_kernel_look(int fd, const struct gn_io *io, size_t done, size_t limit)
+{
+	struct iovec v[BUFFERS_MAX];
+	struct msghdr msg;
+
+	buffers_from(io, done, limit, v, &msg);
+	return gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
 }

@@ -9,13 +9,15 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "sock/api.h"
+#include "sock/io.h"
 
 #define OPTIONS_MAX 32
+#define LOOPBACK_MTU 65535 /* ip(7), IP_MTU: of the path, no more than the header can say */
 
 static uint32_t options_count(const struct gn_sock *so)
 {
@@ -99,10 +101,12 @@ static void timeout_note(struct gn_ep *ep, int name, const void *value, socklen_
 	atomic_store(name == SO_RCVTIMEO ? &ep->rcvtimeo_ns : &ep->sndtimeo_ns, ns);
 }
 
-static void linger_note(struct gn_ep *ep, const void *value)
+static void linger_note(struct gn_ep *ep, const void *value, socklen_t len)
 {
 	struct linger l;
 
+	if (len < sizeof l)
+		return;
 	memcpy(&l, value, sizeof l);
 	if (l.l_onoff && l.l_linger == 0)
 		atomic_fetch_or(&ep->flags, GN_EP_LINGER0);
@@ -110,10 +114,32 @@ static void linger_note(struct gn_ep *ep, const void *value)
 		atomic_fetch_and(&ep->flags, ~GN_EP_LINGER0);
 }
 
+static void lowat_note(struct gn_ep *ep, const void *value, socklen_t len)
+{
+	int low;
+
+	if (len < sizeof low)
+		return;
+	memcpy(&low, value, sizeof low);
+	atomic_store(&ep->rcvlowat, low < 0 ? INT32_MAX : (uint32_t)low); /* as sock_set_rcvlowat() */
+}
+
+/* What the endpoint itself has to know of an option that the kernel took. */
+static void option_done(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
+{
+	if (level != SOL_SOCKET)
+		return;
+	if (is_timeout(name))
+		timeout_note(so->ep, name, value, len);
+	if (name == SO_RCVLOWAT)
+		lowat_note(so->ep, value, len);
+}
+
 static bool is_replayed(const struct gn_option *o)
 {
 	return o->level == SOL_SOCKET &&
-	       (is_timeout(o->name) || o->name == SO_LINGER || o->name == SO_SNDBUF || o->name == SO_RCVBUF || o->name == SO_RCVLOWAT);
+	       (is_timeout(o->name) || o->name == SO_LINGER || o->name == SO_SNDBUF || o->name == SO_RCVBUF || o->name == SO_RCVLOWAT ||
+		o->name == SO_OOBINLINE);
 }
 
 static int buffer_asked(const struct gn_option *o)
@@ -152,8 +178,7 @@ void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int 
 	for (uint32_t i = 0; i < options_count(so); i++) {
 		const struct gn_option *o = &so->options->option[i];
 
-		if (o->level == SOL_SOCKET && is_timeout(o->name))
-			timeout_note(so->ep, o->name, o->value, o->len);
+		option_done(so, o->level, o->name, o->value, o->len);
 	}
 	gn_options_replay(so, fd);
 }
@@ -204,6 +229,8 @@ static bool is_carriers_own(int level, int name)
 	case SO_SNDTIMEO:
 	case SO_LINGER:
 	case SO_RCVLOWAT:
+	case SO_OOBINLINE:
+	case SO_COOKIE:
 	case SO_ERROR:
 	case SO_ACCEPTCONN:
 		return true;
@@ -250,15 +277,13 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 
 	if (is_carriers_own(level, name)) {
 		rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
-		if (rc == 0 && is_timeout(name))
-			timeout_note(so->ep, name, value, len);
+		if (rc == 0)
+			option_done(so, level, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
-			linger_note(so->ep, value);
-		if (rc == 0 && name == SO_RCVLOWAT)
-			atomic_fetch_or(&so->ep->flags, GN_EP_LOWAT);
+			linger_note(so->ep, value, len);
 		return rc;
 	}
-	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->domain == AF_INET6)
 		return -EINVAL; /* too late once bound */
 	rc = set_common(so, level, name, value, len);
 	if (rc)
@@ -274,14 +299,20 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 	return 0;
 }
 
-static void pin_for_option(struct gn_sock *so, int fd, int level, int name)
+static void pin_for_option(struct gn_sock *so, int fd, int level, int name, const void *value)
 {
+	int offset;
+
 	if (level != SOL_SOCKET)
 		return;
 	if (name == SO_PASSCRED || name == SO_PASSSEC)
 		gn_pin(so, fd, GN_WHY_ANCILLARY);
-	if (name == SO_PEEK_OFF)
-		gn_pin(so, fd, GN_WHY_OPTION);
+	if (name != SO_PEEK_OFF)
+		return;
+	gn_pin(so, fd, GN_WHY_OPTION);
+	memcpy(&offset, value, sizeof offset);
+	if (so->ep->type == SOCK_STREAM)
+		gn_peek_offset_set(so, fd, offset);
 }
 
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
@@ -295,14 +326,11 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 	rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
 	if (rc < 0)
 		return rc;
-	if (level == SOL_SOCKET && is_timeout(name))
-		timeout_note(so->ep, name, value, len);
-	if (level == SOL_SOCKET && name == SO_RCVLOWAT)
-		atomic_fetch_or(&so->ep->flags, GN_EP_LOWAT);
+	option_done(so, level, name, value, len);
 	if (so->ep->type == SOCK_DGRAM)
 		gn_dgram_option(so, fd, level, name, value, len);
 	else if (so->ep->domain == AF_UNIX)
-		pin_for_option(so, fd, level, name);
+		pin_for_option(so, fd, level, name, value);
 	else if (so->ep->type == SOCK_STREAM && gn_sys_getsockopt(fd, level, name, now, &now_len) == 0)
 		option_note(so, level, name, now, now_len);
 	return 0;
@@ -322,7 +350,21 @@ static int number_out(int n, void *value, socklen_t *len)
 	return value_out(&n, sizeof n, value, len);
 }
 
-static int tcp_info_out(const struct gn_sock *so, void *value, socklen_t *len)
+/* As TCP would have it: which of the two halves are over. */
+static uint8_t tcp_state(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {fd, POLLRDHUP, 0};
+	bool mine = atomic_load(&so->ep->tx.shut);
+	short bits = gn_on_ring(so) ? gn_ready(so, fd, POLLRDHUP, true) : gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
+
+	if (gn_flag(so->ep, GN_EP_DEAD))
+		return TCP_CLOSE;
+	if (!(bits & POLLRDHUP))
+		return mine ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
+	return mine ? TCP_CLOSE : TCP_CLOSE_WAIT;
+}
+
+static int tcp_info_out(struct gn_sock *so, int fd, void *value, socklen_t *len)
 {
 	struct tcp_info info = {0};
 	socklen_t info_len = sizeof info;
@@ -330,7 +372,7 @@ static int tcp_info_out(const struct gn_sock *so, void *value, socklen_t *len)
 
 	if (rc < 0)
 		return rc;
-	info.tcpi_state = TCP_ESTABLISHED;
+	info.tcpi_state = tcp_state(so, fd);
 	return value_out(&info, info_len, value, len);
 }
 
@@ -345,12 +387,16 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return number_out(IPPROTO_TCP, value, len);
 	if (level == SOL_SOCKET && name == SO_PEERCRED)
 		return value_out(&nobody, sizeof nobody, value, len);
+	if (level == SOL_SOCKET && name == SO_INCOMING_CPU && !option_find(so, level, name))
+		return number_out(GN_MAX(sched_getcpu(), 0), value, len); /* where the peer's packets would be handled: here */
+	if (level == IPPROTO_IP && name == IP_MTU && so->ep->domain == AF_INET)
+		return number_out(LOOPBACK_MTU, value, len);
 	if (is_carriers_own(level, name))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->peer.family == AF_INET6 && len && (int)*len >= 0)
 		return number_out(1, value, len);
 	if (level == IPPROTO_TCP && name == TCP_INFO)
-		return tcp_info_out(so, value, len);
+		return tcp_info_out(so, fd, value, len);
 	o = option_find(so, level, name);
 	if (o)
 		return value_out(o->value, o->len, value, len);
@@ -389,9 +435,11 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 		if (!so->dgram && (gn_flag(so->ep, GN_EP_EMULATED) || gn_on_ring(so)))
 			return connection_error(so, fd, value, len);
 	}
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF && value && len && gn_flag(so->ep, GN_EP_PEEK_OFF))
+		return number_out(gn_peek_offset(so), value, len);
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
-	if (!value || !len)
+	if (gn_is_nowhere(value, 1) || gn_is_nowhere(len, 1))
 		return -EFAULT;
 	return get_emulated(so, fd, level, name, value, len);
 }
@@ -432,22 +480,62 @@ int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg)
 	}
 }
 
-/* Bytes to read now: what is left of the kernel lane, and the ring. */
+/* Bytes of all packets in the ring. The rx lock is held. */
+static int64_t packet_bytes(struct gn_sock *so)
+{
+	struct gn_ring ahead = so->ep->rx.ring;
+	int64_t left = gn_ring_readable(&ahead, &so->rx), sum = 0;
+	uint32_t len, room;
+
+	while (left >= (int64_t)sizeof len) {
+		gn_ring_get(&ahead, &so->rx, 0, &len, sizeof len);
+		if ((int64_t)gn_record_room(len) > left)
+			break; /* a length that cannot be: [RING-2] */
+		room = (uint32_t)gn_record_room(len);
+		sum += len;
+		left -= room;
+		ahead.own += room;
+	}
+	return sum;
+}
+
+/* Bytes to read now: what is left of the kernel lane, without bells, and the ring. */
 static int unread(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
-	int in_kernel = 0;
-	int64_t in_ring;
+	bool stream = ep->type == SOCK_STREAM;
 	uint64_t pos, until;
+	int64_t in_ring;
+	int in_kernel = 0;
 
-	gn_lock(&ep->rx.lock);
-	pos = atomic_load(&ep->rx.kernel_bytes);
-	until = atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL ? UINT64_MAX : atomic_load(&so->rx.dir->switch_pos);
-	in_ring = gn_ring_readable(&ep->rx.ring, &so->rx);
-	if (pos < until && gn_sys_ioctl(fd, FIONREAD, &in_kernel) == 0 && until != UINT64_MAX)
+	gn_rx_lock(so, fd);
+	pos = atomic_load(stream ? &ep->rx.kernel_bytes : &ep->rx.kernel_msgs);
+	until = gn_kernel_until(so);
+	in_ring = stream ? gn_ring_readable(&ep->rx.ring, &so->rx) : packet_bytes(so);
+	if (pos < until && gn_sys_ioctl(fd, FIONREAD, &in_kernel) == 0 && stream && until != UINT64_MAX)
 		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
+	if (pos >= until && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
+		gn_drain_bells(so, fd);
+		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
+	}
 	gn_unlock(&ep->rx.lock);
-	return in_kernel + (in_ring > 0 ? (int)in_ring : 0);
+	return in_kernel + (int)GN_MAX(in_ring, (int64_t)0);
+}
+
+/* SIOCATMARK: urgent bytes are in the kernel lane, behind what is left in the ring and the bells. */
+static int at_mark(struct gn_sock *so, int fd, int *at)
+{
+	uint32_t lane;
+	bool empty;
+
+	*at = 0;
+	gn_rx_lock(so, fd);
+	lane = atomic_load(&so->rx.dir->lane);
+	empty = gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0;
+	if (lane == GN_LANE_BACK && empty)
+		gn_drain_bells(so, fd);
+	gn_unlock(&so->ep->rx.lock);
+	return lane == GN_LANE_RING || !empty ? 0 : gn_sys_ioctl(fd, SIOCATMARK, at);
 }
 
 int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
@@ -465,7 +553,9 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 		nonblock_note(so, on);
 		return 0;
 	}
-	if (request == FIONREAD && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so)) {
+	if (request == SIOCATMARK && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so))
+		return at_mark(so, fd, arg);
+	if (request == FIONREAD && arg && gn_is_stream_like(so->ep) && gn_rx_shared(so)) {
 		on = unread(so, fd);
 		memcpy(arg, &on, sizeof on);
 		return 0;
@@ -475,7 +565,7 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 	if (request == SIOCOUTQ && arg && so->dgram)
 		return gn_dgram_unsent(so, fd, arg);
 	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
 		gn_unlock(&so->ep->tx.lock);
 		memcpy(arg, &on, sizeof on);

@@ -135,7 +135,7 @@ void gn_rx_mend(struct gn_sock *so, int fd)
 	if (gn_rx_shared(so) && atomic_load(&d->consent) == GN_CONSENT_NONE) /* killed in gn_consent_rx() */
 		atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
 	atomic_store(&d->tail, ep->rx.ring.own);
-	gn_bell_rest(so, fd, 0);
+	gn_bell_rest(so, fd);
 	gn_bell_space(so, fd);
 }
 
@@ -233,7 +233,7 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER)) /* bells must be able to come */
 		return false;
 	gn_tx_lock(so, fd);
-	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && leave_kernel(&ep->tx)) {
+	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && leave_kernel(&ep->tx)) {
 		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
 		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
@@ -277,6 +277,7 @@ void gn_tx_back(struct gn_sock *so, int fd)
 void gn_rx_back(struct gn_sock *so, int fd)
 {
 	gn_drain_bells(so, fd); /* all of them were sent before the lane word changed */
+	gn_peek_offset_back(so, fd);
 	atomic_store(&so->ep->rx.lane, GN_LANE_BACK);
 	atomic_fetch_add(&so->ep->demotions, 1);
 }

@@ -22,11 +22,19 @@ static short kernel_bits(int fd, short ask)
 	return gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
+/* SO_RCVLOWAT, which TCP's readiness heeds and that of AF_UNIX does not; no more than a blocked writer leaves there. */
+static uint32_t low_water(const struct gn_sock *so)
+{
+	uint32_t low = atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed);
+
+	return gn_flag(so->ep, GN_EP_EMULATED) ? GN_MIN(low, gn_ring_room(&so->rx)) : 0;
+}
+
 /* POLLIN and what goes with it. The ring's words are read without the lock: a moment's picture, as poll gives anyway. */
 static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 {
 	const struct gn_dir *d = so->rx.dir;
-	uint32_t gone, fin, head;
+	uint32_t gone, fin, head, queued;
 	short shut;
 
 	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
@@ -37,8 +45,10 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	head = atomic_load(&d->head);
 	if (unlikely(gone || fin))
 		return IN_BITS | POLLRDHUP;
-	if (head != so->ep->rx.ring.own) /* an urgent byte overtakes what is left in the ring */
-		return IN_BITS | shut | (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
+	queued = head - so->ep->rx.ring.own;
+	if (queued) /* an urgent byte overtakes what is left in the ring */
+		return (queued >= low_water(so) ? IN_BITS : 0) | shut |
+		       (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
 					  ? kernel_bits(fd, POLLPRI)
 					  : 0);
 	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))

@@ -7,8 +7,6 @@
  */
 #include "sock/io.h"
 
-#define END (GN_OTHER_LANE - 1)
-
 /* The rx or tx lock is held in all of these. */
 
 static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
@@ -26,7 +24,9 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 	if (atomic_load(&half->shut))
 		return -EPIPE;
 	if (atomic_load(&so->tx.dir->deaf) || atomic_load(&so->peer_gone) == GN_GONE_CLOSED)
-		return END;
+		return GN_END;
+	if (unlikely(io->bad))
+		return -EFAULT;
 	if (gn_ring_space(&half->ring, &so->tx) < 0)
 		return -ECONNRESET;
 	if ((uint64_t)gn_ring_space(&half->ring, &so->tx) < room)
@@ -50,7 +50,7 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_tx_lock(so, fd);
 		n = put_record(so, fd, io);
 		gn_unlock(&so->ep->tx.lock);
-		if (n == END)
+		if (n == GN_END)
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n == -EPIPE)
 			return gn_broken_pipe(so, io->flags);
@@ -62,7 +62,7 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
-		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx));
+		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx), false);
 		if (n < 0 && n != -EPIPE)
 			return n;
 	}
@@ -76,13 +76,14 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 	uint32_t gone = atomic_load(&so->peer_gone), fin = atomic_load(&so->rx.dir->fin), lane = atomic_load(&so->rx.dir->lane);
 	int64_t there = gn_ring_readable(&half->ring, &so->rx);
 	uint32_t len, copy;
+	ssize_t rc;
 
 	if (there == 0 && lane == GN_LANE_BACK) {
 		gn_rx_back(so, fd);
 		return GN_OTHER_LANE;
 	}
 	if (there == 0)
-		return fin || gone ? END : -EAGAIN;
+		return fin || gone ? GN_END : -EAGAIN;
 	if (there < (int64_t)sizeof len)
 		return -ECONNRESET;
 	gn_ring_get(&half->ring, &so->rx, 0, &len, sizeof len);
@@ -90,19 +91,24 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		return -ECONNRESET; /* a length that cannot be: [RING-2] */
 	copy = (uint32_t)GN_MIN((size_t)len, io->total);
 	body.own += sizeof len;
-	gn_cursor_copy(&c, &body, &so->rx, copy, false);
+	rc = (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+	if (unlikely(io->bad) && copy >= io->bad)
+		rc = -EFAULT; /* and the packet is lost, as in the kernel */
+	else
+		gn_cursor_copy(&c, &body, &so->rx, copy, false);
 	io->out_flags = copy < len ? MSG_TRUNC : 0;
 	if (io->flags & MSG_PEEK)
-		return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+		return rc;
 	if (gn_ring_consume(&half->ring, &so->rx, (uint32_t)gn_record_room(len)))
 		so->owes_bell = true;
 	atomic_fetch_add_explicit(&half->ring_bytes, len, memory_order_relaxed);
 	atomic_fetch_add_explicit(&half->ring_msgs, 1, memory_order_relaxed);
-	return (io->flags & MSG_TRUNC) ? (ssize_t)len : (ssize_t)copy;
+	return rc;
 }
 
-/* A packet that is in the kernel lane still, or a bell in its place when the peer has switched. */
-static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, uint64_t pos)
+/* A packet that is in the kernel lane still. Not yet switched, the peer may do so at any moment, and send bells, or packets whose turn is after
+ * the ring's: what was there before the lane word was looked at is none of these. */
+static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool open)
 {
 	struct msghdr msg = {
 		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
@@ -110,16 +116,23 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, uint64_
 		.msg_control = io->control,
 		.msg_controllen = io->control_len,
 	};
-	ssize_t rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
+	ssize_t rc;
+	char byte;
 
+	if (open) {
+		rc = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+		if (rc < 0)
+			return rc;
+		if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
+			return GN_OTHER_LANE;
+	}
+	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
 	if (rc < 0)
 		return rc;
-	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos)) {
-		return rc ? -EAGAIN : END;
-	}
 	io->control_len = msg.msg_controllen;
 	io->out_flags = msg.msg_flags;
-	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_recv(fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+	io->from_kernel = true;
+	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 		atomic_store(&so->peer_gone, 1);
 	if (!(io->flags & MSG_PEEK)) {
 		atomic_fetch_add(&so->ep->rx.kernel_bytes, (uint64_t)rc);
@@ -130,13 +143,11 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, uint64_
 
 static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	uint64_t pos = atomic_load(&so->ep->rx.kernel_msgs), until = UINT64_MAX;
+	uint64_t pos = atomic_load(&so->ep->rx.kernel_msgs), until = gn_kernel_until(so);
 
 	if (atomic_load_explicit(&so->ep->rx.lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
-	if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
-		until = atomic_load(&so->rx.dir->switch_pos);
-	return pos >= until ? take_ring(so, fd, io) : take_kernel(so, fd, io, pos);
+	return pos >= until ? take_ring(so, fd, io) : take_kernel(so, fd, io, until == UINT64_MAX);
 }
 
 ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
@@ -151,7 +162,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (so->owes_bell)
 			gn_bell_space(so, fd);
 		gn_unlock(&so->ep->rx.lock);
-		if (n == END)
+		if (n == GN_END)
 			return gn_recv_end(so, fd);
 		if (n != -EAGAIN)
 			return n;
@@ -164,7 +175,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
-		n = gn_wait_rx(so, fd, deadline);
+		n = gn_wait_rx(so, fd, deadline, 0, false);
 		if (n < 0)
 			return n;
 	}

@@ -251,18 +251,26 @@ void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
-void gn_bell_rest(struct gn_sock *so, int fd, size_t taken); /* rx lock held: `taken` bytes of bells were read with data */
+void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
 uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
 void gn_cpu_publish(struct gn_sock *so);
-int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns);
-int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room);
+/* Until more than the `have` bytes known are in the ring, or there is `room`. `part`: the call has moved bytes already, so that a signal ends
+ * it. 0: look again; -EAGAIN: too late; -EINTR. */
+int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part);
+int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part);
+int gn_nap(int fd, uint64_t deadline_ns);               /* where no bell can come; -EPIPE: the peer has gone */
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
 bool gn_spin_due(struct gn_spin *spin);
 void gn_spin_result(struct gn_spin *spin, bool paid);
 uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */
+
+/* peek.c: SO_PEEK_OFF while the receiving half is on the ring */
+int gn_peek_offset(const struct gn_sock *so);           /* -1: off */
+void gn_peek_offset_set(struct gn_sock *so, int fd, int offset);
+void gn_peek_offset_back(struct gn_sock *so, int fd);   /* rx lock held: to the kernel socket again */
 
 /* ready.c: poll(2) bits of an endpoint on the ring */
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */

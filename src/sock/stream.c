@@ -4,11 +4,12 @@
  *
  * Invariants: [LANE-2]; a lock is held for one copy at most and never across a wait. Units: bytes.
  */
+#include <sys/ioctl.h>
+
 #include "sock/io.h"
 
 #define PIECE (32u << 10) /* published at once: the reader copies one piece out while the writer copies the next one in */
 #define LOOK_EVERY 64     /* operations without progress between two looks whether the peer lives */
-#define END (GN_OTHER_LANE - 1)
 
 /* Room for at least one byte, and at most `want`; looks at the reader's index only when it must. */
 static int64_t room_for(struct gn_sock *so, size_t want)
@@ -26,6 +27,12 @@ static int64_t room_for(struct gn_sock *so, size_t want)
 	return GN_MIN(room, (int64_t)want);
 }
 
+static bool is_deaf(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) ||
+	       atomic_load_explicit(&so->peer_gone, memory_order_relaxed) == GN_GONE_CLOSED;
+}
+
 /* One piece. 0: the ring is full. */
 static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t left)
 {
@@ -39,9 +46,8 @@ static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t
 		return GN_OTHER_LANE;
 	if (atomic_load_explicit(&half->shut, memory_order_relaxed))
 		return -EPIPE;
-	if (atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed) ||
-	    atomic_load_explicit(&so->peer_gone, memory_order_relaxed) == GN_GONE_CLOSED)
-		return END;
+	if (is_deaf(so))
+		return GN_END;
 	n = room_for(so, GN_MIN(left, (size_t)PIECE));
 	if (n < 0)
 		return -ECONNRESET; /* the peer wrote nonsense: its stream ends here [RING-2] */
@@ -76,6 +82,18 @@ static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_
 	return n;
 }
 
+/* No bytes, or a buffer that is nowhere: only what comes before any byte is sent. */
+static ssize_t send_nothing(struct gn_sock *so, int fd, const struct gn_io *io)
+{
+	bool emulated = gn_flag(so->ep, GN_EP_EMULATED);
+
+	if (!emulated)
+		gn_check_peer(so, fd);
+	if (atomic_load(&so->ep->tx.shut) || (emulated ? gn_flag(so->ep, GN_EP_DEAD) : is_deaf(so)))
+		return gn_broken_pipe(so, io->flags);
+	return io->total ? -EFAULT : 0;
+}
+
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
@@ -83,8 +101,8 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 	uint64_t deadline = 0;
 	ssize_t n;
 
-	if (!io->total)
-		return 0;
+	if (unlikely(!io->total || io->bad))
+		return send_nothing(so, fd, io);
 	for (;;) {
 		n = put_pieces(so, fd, &c, io->total, &done);
 		if (so->stalls >= LOOK_EVERY) {
@@ -93,7 +111,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		}
 		if (done == io->total)
 			return (ssize_t)done;
-		if (n == END)
+		if (n == GN_END)
 			return gn_send_to_gone(so, fd, io, done);
 		if (n < 0 && done)
 			return (ssize_t)done;
@@ -107,14 +125,13 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
-		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx));
+		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx), done > 0);
 		if (n < 0 && n != -EPIPE)
 			return done ? (ssize_t)done : n;
 	}
 }
 
-/* Bytes that are there, looking at the writer's index only when it must. 0: none; END: and none will come. */
-static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
+int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want)
 {
 	struct gn_ring *r = &so->ep->rx.ring;
 	uint32_t gone, fin, lane;
@@ -133,53 +150,74 @@ static int64_t bytes_there(struct gn_sock *so, int fd, size_t want)
 		gn_rx_back(so, fd);
 		return GN_OTHER_LANE;
 	}
-	return fin || gone ? END : 0;
+	return fin || gone ? GN_END : 0;
 }
 
 static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
 {
 	struct gn_half *half = &so->ep->rx;
 	size_t want = io->total - done;
-	int64_t n = bytes_there(so, fd, want);
+	int64_t n = gn_stream_there(so, fd, want);
 
 	if (n <= 0)
 		return (ssize_t)n;
 	n = GN_MIN(n, (int64_t)GN_MIN(want, (size_t)PIECE));
 	if (!n)
-		return END; /* asked for no bytes, and there are some */
+		return GN_END; /* asked for no bytes, and there are some */
+	if (unlikely(io->bad) && done + (size_t)n >= io->bad)
+		return -EFAULT;
 	gn_cursor_copy(c, &half->ring, &so->rx, (uint32_t)n, false);
-	if (io->flags & MSG_PEEK)
-		return (ssize_t)n;
 	if (gn_ring_consume(&half->ring, &so->rx, (uint32_t)n))
 		so->owes_bell = true;
 	atomic_store_explicit(&half->ring_bytes, half->ring_bytes + (uint64_t)n, memory_order_relaxed);
 	return (ssize_t)n;
 }
 
-/* One piece from whichever lane the next byte is in. The rx lock is held. 0: nothing now; END: end of file. */
+static bool is_at_mark(int fd)
+{
+	int at = 0;
+
+	return gn_sys_ioctl(fd, SIOCATMARK, &at) == 0 && at;
+}
+
+/* One piece of what is left in the kernel lane. Reading stops before an urgent byte, which only a peer that has not switched can send. */
+static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done, uint64_t left)
+{
+	bool open = left == UINT64_MAX;
+	size_t limit = (size_t)GN_MIN(left, (uint64_t)PIECE);
+	char byte;
+	ssize_t n;
+
+	if (!io->total) { /* waits for a byte as others do, and leaves it */
+		n = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+		return n > 0 ? GN_END : n == -EAGAIN ? 0 : GN_END;
+	}
+	limit = GN_MIN(limit, io->total - done);
+	n = gn_kernel_take(so, fd, io, done, &limit, open);
+	if (n > 0) {
+		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
+		io->stop = open && (((size_t)n < limit && done + (size_t)n >= gn_least(so, io)) || is_at_mark(fd));
+	}
+	if (n == 0 || n == -ECONNRESET) {
+		gn_peer_may_be_gone(so, fd, n);
+		return GN_END;
+	}
+	return n == -EAGAIN ? 0 : n;
+}
+
+/* One piece from whichever lane the next byte is in. The rx lock is held. 0: nothing now; GN_END: end of file. */
 static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
 {
 	struct gn_half *half = &so->ep->rx;
 	uint64_t pos = atomic_load_explicit(&half->kernel_bytes, memory_order_relaxed);
-	uint64_t until = UINT64_MAX;
-	ssize_t n;
+	uint64_t until;
 
 	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
-	if (atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) != GN_LANE_KERNEL)
-		until = atomic_load_explicit(&so->rx.dir->switch_pos, memory_order_relaxed);
+	until = gn_kernel_until(so);
 	if (likely(pos >= until))
 		return take_ring(so, fd, io, c, done);
-	if (!io->total)
-		return 0;
-	n = gn_kernel_take(so, fd, io, done, (size_t)GN_MIN(until - pos, (uint64_t)PIECE));
-	if (n > 0)
-		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
-	if (n == 0 || n == -ECONNRESET) {
-		gn_peer_may_be_gone(so, fd, n);
-		return END;
-	}
-	return n == -EAGAIN ? 0 : n;
+	return take_kernel(so, fd, io, c, done, until == UINT64_MAX ? until : until - pos);
 }
 
 static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t *done)
@@ -192,7 +230,7 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		n = take_piece(so, fd, io, c, *done);
 		if (n > 0)
 			*done += (size_t)n;
-	} while (n > 0 && *done < io->total && !(io->flags & MSG_PEEK) && !io->from_kernel);
+	} while (n > 0 && *done < io->total && !io->from_kernel && !io->stop);
 	if (*done)
 		count_msg(&so->ep->rx.ring_msgs);
 	if (so->owes_bell) /* before the lock is free: who takes it over from the dead knows that a bell may be due */
@@ -203,17 +241,19 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	bool all = (io->flags & MSG_WAITALL) && !(io->flags & MSG_PEEK);
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	size_t done = 0, need;
 	uint64_t deadline = 0;
-	size_t done = 0;
 	ssize_t n;
 
+	if (unlikely(io->flags & MSG_PEEK) && io->total)
+		return gn_stream_peek(so, fd, io);
+	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
-		if (done && (!all || done == io->total || io->from_kernel))
+		if (done && (done >= need || io->from_kernel || io->stop))
 			return (ssize_t)done;
-		if (n == END)
+		if (n == GN_END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
@@ -226,7 +266,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
-		n = gn_wait_rx(so, fd, deadline);
+		n = gn_wait_rx(so, fd, deadline, 0, done > 0);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 	}

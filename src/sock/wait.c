@@ -139,22 +139,18 @@ static bool only_bells(struct gn_sock *so)
 	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING && moved >= atomic_load(&so->rx.dir->switch_pos);
 }
 
-/* A bell of a stream may have been cut in two: by the end of a buffer, or by death. */
-void gn_bell_rest(struct gn_sock *so, int fd, size_t taken)
+/* A bell of a stream may have been cut in two by the death of its reader. */
+void gn_bell_rest(struct gn_sock *so, int fd)
 {
 	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
-	size_t rest = -taken % GN_NONCE_BYTES;
 	ssize_t n;
 
-	if (so->ep->type != SOCK_STREAM)
+	if (so->ep->type != SOCK_STREAM || !only_bells(so))
 		return;
 	atomic_fetch_add(&so->ep->bells_turn, 1);
-	if (!taken && only_bells(so)) {
-		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-		rest = n > 0 ? (size_t)n % GN_NONCE_BYTES : 0;
-	}
-	if (rest)
-		gn_sys_recv(fd, bytes, rest, MSG_DONTWAIT);
+	n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0 && n % GN_NONCE_BYTES)
+		gn_sys_recv(fd, bytes, (size_t)n % GN_NONCE_BYTES, MSG_DONTWAIT);
 }
 
 void gn_check_peer(struct gn_sock *so, int fd)
@@ -360,9 +356,28 @@ static ssize_t sleep_peeking(struct gn_sock *so, int fd, uint64_t deadline_ns, s
 	return gn_neg(gn_real.recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK));
 }
 
-int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
+/* The same, or until the deadline. A call that has moved bytes ends with them at a signal, SA_RESTART or not: so it sleeps in ppoll(), which
+ * is never restarted. */
+static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, bool part, struct sleep *s)
 {
-	uint32_t own = so->ep->rx.ring.own;
+	struct pollfd p = {fd, POLLIN, 0};
+	struct timespec ts;
+	uint64_t now;
+	ssize_t rc;
+
+	if (!deadline_ns && !part)
+		return sleep_peeking(so, fd, 0, s);
+	now = gn_now_ns();
+	if (deadline_ns && now >= deadline_ns)
+		return -ETIMEDOUT;
+	ts = gn_timespec(deadline_ns - now);
+	rc = gn_neg(gn_real.ppoll(&p, 1, deadline_ns ? &ts : NULL, NULL));
+	return rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
+}
+
+int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part)
+{
+	uint32_t own = so->ep->rx.ring.own + have;
 	struct sleep s;
 
 	gn_cpu_publish(so);
@@ -370,17 +385,19 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
-		s.rc = sleep_peeking(so, fd, deadline_ns, &s);
+		s.rc = part ? sleep_in(so, fd, deadline_ns, true, &s) : sleep_peeking(so, fd, deadline_ns, &s);
 	else
 		deadline_ns = 0;
 	wake_up(so, fd, &s, &so->rx.dir->c_parked);
+	if (s.rc == -ETIMEDOUT)
+		return -EAGAIN;
 	if (s.rc == -EAGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return s.rc == -EINTR ? -EINTR : 0;
 }
 
 /* Waiting for room where no bell can come: the peer's direction is back in the kernel lane, or unread data hides bells. */
-static int nap(int fd, uint64_t deadline_ns)
+int gn_nap(int fd, uint64_t deadline_ns)
 {
 	struct pollfd p = {fd, 0, 0};
 	struct timespec ts = gn_timespec(DEAF_NAP_NS);
@@ -393,24 +410,7 @@ static int nap(int fd, uint64_t deadline_ns)
 	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 }
 
-static ssize_t sleep_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct sleep *s)
-{
-	struct pollfd p = {fd, POLLIN, 0};
-	uint64_t now;
-	struct timespec ts;
-	ssize_t rc;
-
-	if (!deadline_ns)
-		return sleep_peeking(so, fd, 0, s);
-	now = gn_now_ns();
-	if (now >= deadline_ns)
-		return -ETIMEDOUT;
-	ts = gn_timespec(deadline_ns - now);
-	rc = gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
-	return rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
-}
-
-int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
+int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part)
 {
 	struct sleep s;
 	bool bells;
@@ -423,14 +423,14 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room)
 	bells = only_bells(so);
 	gn_unlock(&so->ep->rx.lock);
 	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF || gn_flag(so->ep, GN_EP_SHUT_CARRIER)) {
-		rc = nap(fd, deadline_ns);
+		rc = gn_nap(fd, deadline_ns);
 		if (rc == -EPIPE)
 			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		return rc == -EPIPE ? -EPIPE : rc;
 	}
 	sleep_start(so, &s, &so->tx.dir->p_parked);
 	if (!tx_changed(so, room))
-		s.rc = sleep_tx(so, fd, deadline_ns, &s);
+		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
 	wake_up(so, fd, &s, &so->tx.dir->p_parked);
 	if (s.rc == -ETIMEDOUT)
 		return -EAGAIN;

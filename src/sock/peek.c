@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * MSG_PEEK on streams whose receiving half is on the ring, and SO_PEEK_OFF (unix(7)).
+ *
+ * An endpoint with SO_PEEK_OFF is pinned, but what was in the ring before must be read from there. Until then the offset is ours, as the
+ * stream position where the next look begins, and the kernel socket has none: parking and looking for bells peek too.
+ * Units: bytes. Owner: the rx lock, but for gn_stream_peek().
+ */
+#include "sock/io.h"
+
+static uint64_t position(const struct gn_half *half)
+{
+	return atomic_load(&half->kernel_bytes) + atomic_load(&half->ring_bytes);
+}
+
+static void kernel_offset(int fd, int offset)
+{
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
+}
+
+/* Bytes that the next look passes over. */
+static uint64_t offset_now(const struct gn_sock *so)
+{
+	uint64_t at = atomic_load(&so->ep->peek_at), pos = position(&so->ep->rx);
+
+	return gn_flag(so->ep, GN_EP_PEEK_OFF) && at > pos ? at - pos : 0;
+}
+
+int gn_peek_offset(const struct gn_sock *so)
+{
+	return gn_flag(so->ep, GN_EP_PEEK_OFF) ? (int)GN_MIN(offset_now(so), (uint64_t)INT32_MAX) : -1;
+}
+
+void gn_peek_offset_set(struct gn_sock *so, int fd, int offset)
+{
+	struct gn_ep *ep = so->ep;
+
+	gn_rx_lock(so, fd);
+	if (gn_rx_shared(so)) {
+		kernel_offset(fd, -1);
+		atomic_store(&ep->peek_at, position(&ep->rx) + (uint64_t)GN_MAX(offset, 0));
+		if (offset >= 0)
+			atomic_fetch_or(&ep->flags, GN_EP_PEEK_OFF);
+		else
+			atomic_fetch_and(&ep->flags, ~GN_EP_PEEK_OFF);
+	}
+	gn_unlock(&ep->rx.lock);
+}
+
+void gn_peek_offset_back(struct gn_sock *so, int fd)
+{
+	if (likely(!gn_flag(so->ep, GN_EP_PEEK_OFF)))
+		return;
+	kernel_offset(fd, gn_peek_offset(so));
+	atomic_fetch_and(&so->ep->flags, ~GN_EP_PEEK_OFF);
+}
+
+/* In the kernel lane, `skip` bytes on. */
+static ssize_t look_kernel(int fd, const struct gn_io *io, size_t done, size_t limit, uint64_t skip)
+{
+	ssize_t n;
+
+	if (skip)
+		kernel_offset(fd, (int)GN_MIN(skip, (uint64_t)INT32_MAX));
+	n = gn_kernel_look(fd, io, done, limit);
+	if (skip)
+		kernel_offset(fd, -1);
+	return n;
+}
+
+/* What is in the kernel lane still, `left` bytes of it or UINT64_MAX. */
+static ssize_t look_before(struct gn_sock *so, int fd, const struct gn_io *io, uint64_t left, uint64_t skip)
+{
+	size_t limit = (size_t)GN_MIN((uint64_t)io->total, left == UINT64_MAX ? left : left - skip);
+	ssize_t n = look_kernel(fd, io, 0, limit, skip);
+
+	if (n == 0 || n == -ECONNRESET) {
+		gn_peer_may_be_gone(so, fd, n);
+		return GN_END;
+	}
+	return n == -EAGAIN ? 0 : n;
+}
+
+/* The ring, from `skip` bytes on, behind what was `seen`. */
+static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, size_t seen, uint64_t skip)
+{
+	struct gn_cursor c = {io->iov, io->iovcnt, 0};
+	struct gn_ring ahead = so->ep->rx.ring;
+	int64_t n = gn_stream_there(so, fd, SIZE_MAX);
+
+	if (n <= 0)
+		return (ssize_t)n;
+	if ((uint64_t)n <= skip)
+		return 0;
+	n = GN_MIN(n - (int64_t)skip, (int64_t)(io->total - seen));
+	if (unlikely(io->bad) && seen + (size_t)n >= io->bad)
+		return -EFAULT;
+	gn_cursor_copy(&c, NULL, NULL, (uint32_t)seen, false);
+	ahead.own += (uint32_t)skip;
+	gn_cursor_copy(&c, &ahead, &so->rx, (uint32_t)n, false);
+	return (ssize_t)n;
+}
+
+/* All that can be seen: the rest of the kernel lane before the switch, the ring, and the kernel lane after a way back. The rx lock is held.
+ * *in_ring: how far into the ring that reaches. */
+static ssize_t look(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t *in_ring)
+{
+	uint64_t pos = atomic_load(&so->ep->rx.kernel_bytes), until = gn_kernel_until(so), skip = offset_now(so), left;
+	ssize_t n, seen = 0;
+
+	*in_ring = 0;
+	if (!gn_rx_shared(so))
+		return GN_OTHER_LANE;
+	left = until == UINT64_MAX ? until : until > pos ? until - pos : 0;
+	if (left > skip) {
+		seen = look_before(so, fd, io, left, skip);
+		if (until == UINT64_MAX && seen > 0 && gn_kernel_until(so) != until)
+			return look(so, fd, io, in_ring); /* it switched meanwhile: some of this may be bells */
+		if (seen <= 0 || (uint64_t)seen < left - skip)
+			return seen;
+	}
+	skip -= GN_MIN(skip, left);
+	n = look_ring(so, fd, io, (size_t)seen, skip);
+	if (n <= 0)
+		return seen ? seen : n;
+	*in_ring = (uint32_t)(n + (ssize_t)skip);
+	seen += n;
+	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
+		gn_drain_bells(so, fd);
+		n = gn_kernel_look(fd, io, (size_t)seen, io->total - (size_t)seen);
+		seen += GN_MAX(n, 0);
+	}
+	return seen;
+}
+
+static bool has_ended(const struct gn_sock *so)
+{
+	return atomic_load(&so->peer_gone) || atomic_load(&so->rx.dir->fin) || atomic_load(&so->ep->rx.shut);
+}
+
+static ssize_t look_locked(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t *in_ring)
+{
+	uint64_t skip;
+	ssize_t n;
+
+	gn_rx_lock(so, fd);
+	skip = offset_now(so);
+	n = look(so, fd, io, in_ring);
+	if (n > 0 && gn_flag(so->ep, GN_EP_PEEK_OFF))
+		atomic_store(&so->ep->peek_at, position(&so->ep->rx) + skip + (uint64_t)n);
+	gn_unlock(&so->ep->rx.lock);
+	return n;
+}
+
+/* AF_UNIX shows what there is; TCP waits for more, as without MSG_PEEK. */
+ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	size_t need = gn_flag(so->ep, GN_EP_EMULATED) ? gn_least(so, io) : 1;
+	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+	uint32_t in_ring;
+	ssize_t n;
+	int rc;
+
+	for (;;) {
+		n = look_locked(so, fd, io, &in_ring);
+		if (n == GN_END)
+			return gn_recv_end(so, fd);
+		if (n < 0 || (n > 0 && ((size_t)n >= need || has_ended(so))))
+			return n;
+		if (n == 0 && atomic_load(&so->ep->rx.shut))
+			return 0;
+		if (gn_io_nonblock(so, io->flags))
+			return n ? n : -EAGAIN;
+		if (in_ring < (size_t)n) /* some of it is in the kernel socket: no sleep there would last */
+			rc = gn_nap(fd, deadline);
+		else
+			rc = gn_wait_rx(so, fd, deadline, in_ring, n > 0);
+		if (rc < 0 && rc != -EPIPE)
+			return n ? n : rc;
+	}
+}
