@@ -243,7 +243,7 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_why(so->ep, GN_WHY_REMOTE);
 		return 0;
 	}
-	if (atomic_load(&so->ep->holders) != 1) {
+	if (!gn_ep_is_alone(so->ep)) {
 		gn_why(so->ep, GN_WHY_SHARED);
 		return 0;
 	}

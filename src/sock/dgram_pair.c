@@ -237,7 +237,7 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	struct gn_ep *ep = so->ep;
 
-	if (atomic_load(&ep->holders) != 1) {
+	if (!gn_ep_is_alone(ep)) {
 		gn_why(ep, GN_WHY_SHARED);
 		p->heat_next = p->heat + 8 * WAIT_HEAT;
 		return false;
@@ -486,7 +486,7 @@ void gn_dgram_goodbye(struct gn_sock *so)
 	for (uint32_t i = 0; d && i < GN_PAIRS; i++) {
 		struct gn_pair *p = &d->pair[i];
 
-		if (gn_pair_is_mapped(p) && atomic_load(&so->ep->holders) == 1)
+		if (gn_pair_is_mapped(p) && gn_ep_is_alone(so->ep))
 			pair_drop(so, p, GN_DEAF_CLOSED);
 		gn_unhide_close(&p->meeting.fd);
 	}

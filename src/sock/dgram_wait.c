@@ -248,6 +248,11 @@ static short kernel_bits(struct gn_sock *so, int fd, short want)
 	return p.revents;
 }
 
+static bool is_shut(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) || atomic_load_explicit(&so->ep->tx.shut, memory_order_relaxed);
+}
+
 short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 {
 	struct gn_dgram *d = so->dgram;
@@ -264,7 +269,8 @@ short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 	}
 	if (atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))
 		bits |= POLLERR;
-	if (ask_kernel && !(bits & want & IN_BITS))
+	/* What is in a ring answers alone only where the kernel could add nothing. */
+	if (ask_kernel && (!(bits & want & IN_BITS) || (want & ~bits & OUT_BITS) || is_shut(so)))
 		bits |= kernel_bits(so, fd, ask);
 	return bits & (want | POLLHUP | POLLERR);
 }

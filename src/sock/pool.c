@@ -129,6 +129,13 @@ void gn_ep_reap(struct gn_ep *ep)
 	}
 }
 
+bool gn_ep_is_alone(struct gn_ep *ep)
+{
+	if (atomic_load(&ep->holders) > 1)
+		gn_ep_reap(ep);
+	return atomic_load(&ep->holders) == 1;
+}
+
 void gn_ep_leave(struct gn_ep *ep)
 {
 	for (int i = 0; i < GN_HOLDERS; i++) {

@@ -153,7 +153,7 @@ static bool may_promote(struct gn_sock *so)
 	}
 	if (atomic_load(&ep->state) != GN_ESTAB)
 		return false;
-	if (atomic_load(&ep->holders) != 1) {
+	if (!gn_ep_is_alone(ep)) {
 		gn_why(ep, GN_WHY_SHARED);
 		so->heat_next = so->heat + SHARED_HEAT;
 		return false;

@@ -198,7 +198,8 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags); /*
 struct gn_ep *gn_ep_new(int domain, int type, int protocol);
 void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
 uint32_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
-void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that were killed */
+void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that have ended without a close */
+bool gn_ep_is_alone(struct gn_ep *ep); /* no other process holds it */
 
 /* stats.c */
 void gn_stats_count_conn(void);
