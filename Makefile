@@ -33,7 +33,7 @@ check: all ## every test
 	@BUILD=$(abspath $(BUILD)) tests/run $(SUITES)
 
 check-long: all ## every test, and the slow ones: hours
-	@scripts/deps check
+	@scripts/deps check check-long
 	@BUILD=$(abspath $(BUILD)) tests/run --long $(SUITES)
 
 bench: all ## measure against the kernel: ratios

@@ -68,7 +68,7 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		if (n == -ESTALE)
 			continue;
 		if (gn_io_nonblock(so, io->flags)) {
-			atomic_store(&so->tx_full, 1);
+			atomic_fetch_add(&so->tx_full, 1);
 			return -EAGAIN;
 		}
 		if (!deadline)

@@ -537,7 +537,7 @@ static uint32_t end_bit(const struct gn_watch *w)
 static bool has_news(const struct gn_watch *w, uint32_t now, uint32_t head)
 {
 	return now && (w->fresh || ((now | end_bit(w)) & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || ((now & EPOLLIN) && head != w->seen) ||
-		       ((now & EPOLLOUT) && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed)));
+		       ((now & EPOLLOUT) && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed) != w->full));
 }
 
 static uint32_t ring_head(const struct gn_watch *w)
@@ -563,13 +563,14 @@ uint32_t gn_watch_peek(struct gn_watch *w)
 
 static uint32_t watch_ready(struct gn_watch *w)
 {
-	uint32_t head = ring_head(w), end = end_bit(w); /* first: what comes after them is news again */
+	/* These first: what comes after them is news again. */
+	uint32_t head = ring_head(w), end = end_bit(w), full = atomic_load_explicit(&w->so->tx_full, memory_order_acquire);
 	uint32_t now = gn_watch_peek(w);
 
 	if (!now || !(w->events & EPOLLET))
 		return now;
 	if (now & EPOLLOUT)
-		atomic_store(&w->so->tx_full, 0);
+		w->full = full;
 	w->fresh = false;
 	w->seen = head;
 	w->told = now | end;
@@ -616,7 +617,7 @@ static int scan(struct gn_epset *set, struct epoll_event *events, int max)
 /* What comes by the kernel is news, but for the first word that it is writable where that was known. */
 static void harvest_one(struct gn_watch *w, uint32_t events)
 {
-	bool known = w->out_known && !atomic_load_explicit(&w->so->tx_full, memory_order_relaxed);
+	bool known = w->out_known && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed) == w->full;
 
 	if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT))
 		w->fresh = true;
@@ -629,14 +630,25 @@ static void harvest_one(struct gn_watch *w, uint32_t events)
 		w->fresh = true;
 }
 
-/* The bells say which watches have news. set->lock is held. */
+/* From among the cold ones back to those that are looked at. set->lock is held. */
+static void watch_warm(struct gn_watch *w)
+{
+	if (!w->cold)
+		return;
+	w->cold = false;
+	list_del(w);
+	list_add(&w->set->hot, w);
+}
+
+/* The bells say which watches have news. set->lock is held; gn_heard_tell() follows without it. */
 void gn_bells_harvest(struct gn_epset *set)
 {
-	struct epoll_event ev[32];
-	int n;
+	struct epoll_event ev[GN_HEARD];
+	int n, most;
 
 	do {
-		n = gn_sys_epoll_pwait(set->bells, ev, ARRAY_SIZE(ev), 0, NULL);
+		most = GN_HEARD - set->heard_count;
+		n = most ? gn_sys_epoll_pwait(set->bells, ev, most, 0, NULL) : 0;
 		for (int i = 0; i < n; i++) {
 			struct gn_watch *w = ev[i].data.ptr;
 
@@ -652,14 +664,51 @@ void gn_bells_harvest(struct gn_epset *set)
 			w->hint = true;
 			w->quiet = 0;
 			harvest_one(w, ev[i].events);
-			gn_check_peer(w->so, w->fd);
-			if (w->cold) {
-				w->cold = false;
-				list_del(w);
-				list_add(&set->hot, w);
-			}
+			if (gn_look_at_peer(w->so, w->fd) && unlikely(w->so->watches != w || w->of_sock))
+				set->heard[set->heard_count++] = w->so;
+			watch_warm(w);
 		}
-	} while (n == (int)ARRAY_SIZE(ev));
+	} while (most && n == most);
+}
+
+/* One watch of an endpoint whose bells are gone. Its set's lock is held. */
+static void watch_told(struct gn_watch *w, const struct gn_epset *except)
+{
+	if (!w->ring || w->deleted)
+		return;
+	w->hint = true;
+	w->quiet = 0;
+	watch_warm(w);
+	if (w->set != except && atomic_load(&w->set->sleeping))
+		gn_epset_wake(w->set);
+}
+
+void gn_watches_told(struct gn_sock *so, const struct gn_epset *except)
+{
+	struct gn_watch *w;
+
+	gn_lock(&lists);
+	for (w = so->watches; w; w = w->of_sock) {
+		gn_lock(&w->set->lock);
+		watch_told(w, except);
+		gn_unlock(&w->set->lock);
+	}
+	gn_unlock(&lists);
+}
+
+void gn_heard_tell(struct gn_epset *set)
+{
+	struct gn_sock *heard[GN_HEARD];
+	int n;
+
+	gn_lock(&set->lock);
+	n = set->heard_count;
+	memcpy(heard, set->heard, (size_t)n * sizeof *heard);
+	set->heard_count = 0;
+	gn_unlock(&set->lock);
+	/* One that was closed meanwhile has no watches, or those of its successor: its memory stays (table.c). */
+	for (int i = 0; i < n; i++)
+		gn_watches_told(heard[i], set);
 }
 
 /* AF_UNIX hangs up when the peer closes, TCP only when both sides have shut down: found by its data, which is rare enough. */
@@ -711,6 +760,8 @@ static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
 	if (rang)
 		gn_bells_harvest(set);
 	gn_unlock(&set->lock);
+	if (unlikely(rang && set->heard_count))
+		gn_heard_tell(set);
 	*n = kept;
 	return rang;
 }

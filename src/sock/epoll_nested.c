@@ -48,15 +48,21 @@ void gn_epset_sync(struct gn_epset *set)
 			gn_sys_read(set->ready, &count, sizeof count);
 	}
 	gn_unlock(&set->lock);
+	gn_heard_tell(set);
+}
+
+void gn_epset_wake(struct gn_epset *set)
+{
+	uint64_t count = 1;
+
+	if (ready_open(set) == 0)
+		gn_sys_write(set->ready, &count, sizeof count);
 }
 
 void gn_epset_poke(struct gn_epset *set)
 {
-	uint64_t count = 1;
-
 	gn_lock(&set->lock);
-	if (ready_open(set) == 0)
-		gn_sys_write(set->ready, &count, sizeof count);
+	gn_epset_wake(set);
 	gn_unlock(&set->lock);
 }
 

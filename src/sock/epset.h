@@ -6,6 +6,7 @@
 #include "sock/api.h"
 
 #define GN_INNER 8
+#define GN_HEARD 32
 #define GN_EPOLL_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
 struct gn_watch {
@@ -27,6 +28,7 @@ struct gn_watch {
 	uint32_t seen;                     /* head of the ring at the last report */
 	uint32_t told;                     /* bits at the last report */
 	uint32_t since;                    /* set->asked when it was added or modified */
+	uint32_t full;                     /* so->tx_full at the last report of room */
 };
 
 struct gn_epset {
@@ -49,16 +51,22 @@ struct gn_epset {
 	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */
 	int inner[GN_INNER];   /* sets in this one, by descriptor */
 	int inner_count;
+	struct gn_sock *heard[GN_HEARD]; /* endpoints that other watches see too, whose bells this set took out */
+	int heard_count;
 };
+
+/* No lock is held: tells the other watches of what gn_bells_harvest() heard. */
+void gn_heard_tell(struct gn_epset *set);
 
 /* set->lock is held in these. */
 void gn_bells_harvest(struct gn_epset *set);
 uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
 int gn_bells_open(struct gn_epset *set);
+void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
 
 /* epoll_nested.c */
 void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */
-void gn_epset_poke(struct gn_epset *set);   /* wakes a thread that sleeps on the set: a registration changed */
+void gn_epset_poke(struct gn_epset *set);   /* gn_epset_wake() with the lock taken: a registration changed */
 void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
 void gn_inner_sync(struct gn_epset *set);   /* of all sets in this one */
 

@@ -70,7 +70,7 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 		return GN_OTHER_LANE;
 	rc = gn_kernel_send(so, fd, io);
 	if (unlikely(rc == -EAGAIN))
-		atomic_store(&so->tx_full, 1);
+		atomic_fetch_add(&so->tx_full, 1);
 	return rc;
 }
 

@@ -115,16 +115,17 @@ uint32_t gn_arm_token(void)
 	return token > GN_ARM_ALWAYS ? token : GN_ARM_ALWAYS + 1;
 }
 
-/* Where another sleeper has armed already, each bell is to ring: it may not be our token that it waits for. */
+/* Where another sleeper has armed already, each bell is to ring: it may not be our token that it waits for.
+ * Never for a moment our token in place of its own: a bell that was rung for us already would be spared. */
 static void park_consumer(struct gn_dir *d, uint32_t token)
 {
-	uint32_t old;
+	uint32_t old = atomic_load(&d->c_parked), want;
 
 	if (token != GN_ARM_ALWAYS && atomic_load_explicit(&d->c_pid, memory_order_relaxed) != (uint32_t)gn_world.pid)
 		atomic_store(&d->c_pid, (uint32_t)gn_world.pid);
-	old = atomic_exchange(&d->c_parked, token);
-	if (old && old != token)
-		atomic_store(&d->c_parked, GN_ARM_ALWAYS);
+	do {
+		want = old && old != token ? GN_ARM_ALWAYS : token;
+	} while (old != want && !atomic_compare_exchange_weak(&d->c_parked, &old, want));
 }
 
 /* Flag first, then the look; gn_ring_publish() has them the other way round. */

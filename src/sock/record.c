@@ -57,7 +57,7 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n != -EAGAIN)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
-			atomic_store(&so->tx_full, 1);
+			atomic_fetch_add(&so->tx_full, 1);
 			return -EAGAIN;
 		}
 		if (!deadline)

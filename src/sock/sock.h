@@ -82,7 +82,7 @@ struct gn_sock {
 	struct gn_options *options;      /* NULL: none was set */
 	struct gn_spin spin;
 	uint32_t stalls;                 /* writes that found the reader no further */
-	_Atomic uint32_t tx_full;        /* a write found no room: the next room is news for edge-triggered sets */
+	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
@@ -263,6 +263,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part);
 int gn_nap(int fd, uint64_t deadline_ns);               /* where no bell can come; -EPIPE: the peer has gone */
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
+bool gn_look_at_peer(struct gn_sock *so, int fd);       /* likewise; true: bells were taken out, and nobody was told */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
 bool gn_spin_due(struct gn_spin *spin);
 void gn_spin_result(struct gn_spin *spin, bool paid);
@@ -326,6 +327,7 @@ void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int 
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
 
 /* epoll.c */
+void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
 bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty: promote it a little later */

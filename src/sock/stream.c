@@ -120,7 +120,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
-			atomic_store(&so->tx_full, 1);
+			atomic_fetch_add(&so->tx_full, 1);
 			return done ? (ssize_t)done : -EAGAIN;
 		}
 		if (!deadline)
@@ -180,18 +180,30 @@ static bool is_at_mark(int fd)
 	return gn_sys_ioctl(fd, SIOCATMARK, &at) == 0 && at;
 }
 
+/* Asked for no bytes before the switch: as the kernel, this waits until there is one and takes nothing. GN_END: there is, or none will come. */
+static ssize_t take_nothing(struct gn_sock *so, int fd)
+{
+	uint64_t pos = atomic_load_explicit(&so->ep->rx.kernel_bytes, memory_order_relaxed);
+	char byte;
+	ssize_t n = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n == 0 || n == -ECONNRESET)
+		gn_peer_may_be_gone(so, fd, n);
+	if (n < 0 && n != -ECONNRESET)
+		return n == -EAGAIN ? 0 : n;
+	/* What was seen may be a bell, if the peer has switched meanwhile: then the ring is next. */
+	return n == 1 && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos) ? 0 : GN_END;
+}
+
 /* One piece of what is left in the kernel lane. Reading stops before an urgent byte, which only a peer that has not switched can send. */
 static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done, uint64_t left)
 {
 	bool open = left == UINT64_MAX;
 	size_t limit = (size_t)GN_MIN(left, (uint64_t)PIECE);
-	char byte;
 	ssize_t n;
 
-	if (!io->total) { /* waits for a byte as others do, and leaves it */
-		n = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-		return n > 0 ? GN_END : n == -EAGAIN ? 0 : GN_END;
-	}
+	if (unlikely(!io->total))
+		return take_nothing(so, fd);
 	limit = GN_MIN(limit, io->total - done);
 	n = gn_kernel_take(so, fd, io, done, &limit, open);
 	if (n > 0) {

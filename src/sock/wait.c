@@ -6,7 +6,9 @@
  * what it waits for, looks once more, and sleeps in the kernel on the real descriptor, where a bell, end of file and signals reach it.
  * It sleeps by peeking with libc's recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing.
  *
- * Bells are taken out only when no other thread sleeps on the same descriptor (ep->sleepers), so that one bell wakes all of them.
+ * Bells are taken out only when no other thread sleeps on the same descriptor (ep->asleep), so that one bell wakes all of them. Sleepers in
+ * epoll sets are not counted there: whoever takes bells out tells the sets that watch the endpoint (gn_watches_told), for a bell that is gone
+ * when the kernel looks wakes nobody.
  */
 #include <string.h>
 #include <sys/rseq.h>
@@ -153,16 +155,46 @@ void gn_bell_rest(struct gn_sock *so, int fd)
 		gn_sys_recv(fd, bytes, (size_t)n % GN_NONCE_BYTES, MSG_DONTWAIT);
 }
 
-void gn_check_peer(struct gn_sock *so, int fd)
+static uint32_t asleep(const struct gn_sock *so)
 {
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
+		sum += atomic_load(&so->ep->asleep[i]);
+	return sum;
+}
+
+/* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
+static bool sleepers_live(struct gn_sock *so)
+{
+	if (likely(!asleep(so)))
+		return false;
+	if (++so->not_last % REAP_EVERY == 0)
+		gn_ep_reap(so->ep);
+	return true;
+}
+
+bool gn_look_at_peer(struct gn_sock *so, int fd)
+{
+	uint64_t turn;
+
 	if (so->dgram) {
 		gn_dgram_check(so, fd);
-		return;
+		return true;
 	}
+	turn = atomic_load(&so->ep->bells_turn);
 	gn_rx_lock(so, fd);
-	if (only_bells(so) && !atomic_load(&so->peer_gone))
+	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
+	if (only_bells(so) && !atomic_load(&so->peer_gone) && !sleepers_live(so))
 		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
 	gn_unlock(&so->ep->rx.lock);
+	return atomic_load(&so->ep->bells_turn) != turn;
+}
+
+void gn_check_peer(struct gn_sock *so, int fd)
+{
+	if (gn_look_at_peer(so, fd) && unlikely(so->watches != NULL))
+		gn_watches_told(so, NULL);
 }
 
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
@@ -248,27 +280,12 @@ void gn_sleep_begin(struct gn_sock *so)
 		atomic_fetch_add(&so->ep->asleep[so->seat], 1);
 }
 
-static uint32_t asleep(const struct gn_sock *so)
-{
-	uint32_t sum = 0;
-
-	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
-		sum += atomic_load(&so->ep->asleep[i]);
-	return sum;
-}
-
-/* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
 bool gn_sleep_end(struct gn_sock *so)
 {
-	uint32_t others;
-
 	if (unlikely(so->dgram))
 		return atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
 	atomic_fetch_sub(&so->ep->asleep[so->seat], 1);
-	others = asleep(so);
-	if (unlikely(others) && ++so->not_last % REAP_EVERY == 0)
-		gn_ep_reap(so->ep);
-	return !others;
+	return !sleepers_live(so);
 }
 
 /* What a sleeper found when it woke. */
@@ -308,6 +325,8 @@ static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic u
 		gn_rx_lock(so, fd);
 		sleep_drain(so, fd, s);
 		gn_unlock(&so->ep->rx.lock);
+		if (unlikely(so->watches != NULL))
+			gn_watches_told(so, NULL);
 	}
 	gn_peer_may_be_gone(so, fd, s->rc);
 }

@@ -512,6 +512,86 @@ static void add_while_another_sleeps(struct obs *o)
 	pthread_join(t, NULL);
 }
 
+/* Two threads, each asleep in a set of its own over the same connection: what comes wakes both, whoever is quicker. */
+struct watcher {
+	int ep;
+	int begin, done; /* eventfds */
+};
+
+static void *watch_rounds(void *arg)
+{
+	struct watcher *w = arg;
+	struct epoll_event ev;
+	uint64_t rc, go;
+
+	while (read(w->begin, &go, sizeof(go)) == sizeof(go) && go == 1) {
+		rc = epoll_wait(w->ep, &ev, 1, 3000) == 1 && (ev.events & EPOLLIN) ? 1 : 1000;
+		if (write(w->done, &rc, sizeof(rc)) != sizeof(rc))
+			break;
+	}
+	return NULL;
+}
+
+static void two_sets_two_threads_of(struct obs *o, uint32_t flags, const char *name)
+{
+	uint64_t go = 1, stop = 2, rc;
+	struct watcher w[2];
+	pthread_t t[2];
+	int woken = 0;
+
+	for (int i = 0; i < 2; i++) {
+		w[i] = (struct watcher){ ep_new(o->fd, EPOLLIN | flags, TOKEN), eventfd(0, 0), eventfd(0, 0) };
+		pthread_create(&t[i], NULL, watch_rounds, &w[i]);
+	}
+	for (int k = 0; k < 100; k++) {
+		for (int i = 0; i < 2; i++)
+			if (write(w[i].begin, &go, sizeof(go)) != sizeof(go))
+				die("eventfd");
+		usleep(k % 4 * 100); /* often both sleep, sometimes one is on its way */
+		peer_text(o, op_puts, 0, "x");
+		for (int i = 0; i < 2; i++)
+			woken += read(w[i].done, &rc, sizeof(rc)) == sizeof(rc) && rc == 1;
+		if (recv(o->fd, &rc, 1, 0) != 1)
+			die("recv");
+		if (woken != 2 * (k + 1))
+			break;
+	}
+	note("%s, wake-ups: %d", name, woken);
+	for (int i = 0; i < 2; i++) {
+		if (write(w[i].begin, &stop, sizeof(stop)) != sizeof(stop))
+			die("eventfd");
+		pthread_join(t[i], NULL);
+		close(w[i].ep);
+		close(w[i].begin);
+		close(w[i].done);
+	}
+}
+
+static void two_sets_two_threads(struct obs *o)
+{
+	two_sets_two_threads_of(o, 0, "level");
+	two_sets_two_threads_of(o, EPOLLET, "edge");
+}
+
+/* The room that comes after a full write is news for each edge-triggered set. */
+static void room_is_news_for_both_sets(struct obs *o)
+{
+	int a = ep_new(o->fd, EPOLLOUT | EPOLLET, TOKEN), b = ep_new(o->fd, EPOLLOUT | EPOLLET, TOKEN);
+	char some[4096] = { 0 };
+	struct epoll_event ev;
+	long all = 0, n;
+
+	obs("at first", epoll_wait(a, &ev, 1, 0) + epoll_wait(b, &ev, 1, 0));
+	while ((n = send(o->fd, some, sizeof(some), MSG_DONTWAIT)) > 0)
+		all += n;
+	obs("full", epoll_wait(a, &ev, 1, 0) + epoll_wait(b, &ev, 1, 0));
+	peer_start(o, op_sink, 0, 0);
+	obs("one", epoll_wait(a, &ev, 1, 3000));
+	obs("the other", epoll_wait(b, &ev, 1, 3000));
+	shutdown(o->fd, SHUT_WR);
+	note("all read: %d", peer_done(o) == all);
+}
+
 static void mixed(struct obs *o)
 {
 	struct itimerspec soon = { .it_value = { .tv_nsec = 20000000 } };
@@ -611,6 +691,8 @@ int main(int argc, char **argv)
 		{ "woken by bytes of another way", woken_by_another_way, STREAM, 0 },
 		{ "woken by a child of the peer", woken_by_a_child_of_the_peer, STREAM, 0 },
 		{ "an addition while another thread sleeps", add_while_another_sleeps, STREAM, 0 },
+		{ "two sets, two threads", two_sets_two_threads, STREAM, THREADS },
+		{ "room is news for both sets", room_is_news_for_both_sets, STREAM, 0 },
 		{ "a mixed set", mixed, STREAM | DGRAM, 0 },
 		{ "everybody gets a turn", fairness, STREAM | UDP4, 0 },
 		{ "a set shared by fork", shared_by_fork, STREAM, 0 },

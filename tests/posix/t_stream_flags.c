@@ -193,6 +193,21 @@ static void zero_lengths(struct obs *o)
 	obs_recv(o->fd, 10, 0);
 }
 
+/* The first call of this side asks for nothing, while bytes wait from before any change of lane. */
+static void empty_read_comes_first(struct obs *o)
+{
+	char c = 'x';
+
+	peer_text(o, op_puts, 0, "data");
+	for (int i = 0; i < 3; i++)
+		obs("recv 0", recv(o->fd, &c, 0, 0));
+	obs("recv 0 PEEK", recv(o->fd, &c, 0, MSG_PEEK));
+	obs_recv(o->fd, 2, 0);
+	obs("recv 0", recv(o->fd, &c, 0, 0));
+	obs_recv(o->fd, 10, 0);
+	obs("recv 0 DONTWAIT, empty", recv(o->fd, &c, 0, MSG_DONTWAIT));
+}
+
 static void nosignal(struct obs *o)
 {
 	count_signal(SIGPIPE, 0);
@@ -241,6 +256,7 @@ int main(int argc, char **argv)
 		{ "MSG_PEEK blocks as recv does", peek_blocks_and_leaves_the_data, STREAM, 0 },
 		{ "MSG_TRUNC", trunc_throws_away_on_tcp, STREAM, 0 },
 		{ "lengths of zero", zero_lengths, STREAM, 0 },
+		{ "a read of nothing comes first", empty_read_comes_first, STREAM, COLD_ONLY },
 		{ "MSG_NOSIGNAL", nosignal, STREAM, 0 },
 		{ "MSG_MORE and flags without meaning here", more_and_unknown_flags, STREAM, 0 },
 		{ 0 },
