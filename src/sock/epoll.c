@@ -193,8 +193,9 @@ static void watch_to_ring(struct gn_watch *w)
 	list_add(&set->hot, w);
 	set->rings++;
 	bells_ctl(w, EPOLL_CTL_ADD);
-	if (set->outer)
-		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+	/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. */
+	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
+		gn_epset_wake(set);
 }
 
 static void watch_to_kernel(struct gn_watch *w)
@@ -580,7 +581,8 @@ static uint32_t watch_ready(struct gn_watch *w)
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
 	w->quiet = 0;
-	if (!gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS) && !(w->events & EPOLLET))
+	gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+	if (gn_watch_peek(w)) /* it came between the look and the flag: no bell tells of it */
 		return;
 	w->cold = true;
 	list_del(w);
@@ -970,7 +972,8 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 {
 	struct gn_epset *set = so->set;
 	uint64_t deadline = gn_deadline_of(timeout);
-	int n;
+	bool asleep;
+	int n = 0;
 
 	(void)fd;
 	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events))
@@ -985,8 +988,12 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 			return n;
 		}
 		atomic_fetch_add(&set->sleeping, 1);
-		n = kernel_wait(set, events, max, deadline, mask);
+		asleep = !set->rings; /* looked at again: whoever adds the first one looks at `sleeping` after it */
+		if (likely(asleep))
+			n = kernel_wait(set, events, max, deadline, mask);
 		atomic_fetch_sub(&set->sleeping, 1);
+		if (unlikely(!asleep))
+			continue;
 		if (n <= 0)
 			return n;
 		filter(set, events, &n);

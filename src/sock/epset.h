@@ -37,7 +37,7 @@ struct gn_epset {
 	int bells;             /* hidden, -1 until the first promotion */
 	uint64_t cookie;
 	struct gn_watch kernel, hot, cold, deleted; /* list heads */
-	uint32_t rings;        /* watches in hot and cold */
+	_Atomic uint32_t rings;        /* watches in hot and cold */
 	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
 	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
 	uint64_t looked_ns;

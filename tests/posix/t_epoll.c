@@ -592,6 +592,55 @@ static void room_is_news_for_both_sets(struct obs *o)
 	note("all read: %d", peer_done(o) == all);
 }
 
+/* One thread sleeps in a set while another one writes so much that the connection changes its lane; then the peer writes. */
+static void *sleep_in_set(void *arg)
+{
+	struct watcher *w = arg;
+	struct epoll_event ev;
+	uint64_t rc;
+
+	if (write(w->begin, &(uint64_t){ (uint64_t)gettid() }, 8) != 8)
+		die("eventfd");
+	rc = epoll_wait(w->ep, &ev, 1, 5000) == 1 ? 1 : 1000;
+	if (write(w->done, &rc, sizeof(rc)) != sizeof(rc))
+		die("eventfd");
+	return NULL;
+}
+
+static void switched_by_another_thread(struct obs *o, bool level)
+{
+	struct watcher w = { ep_new(o->fd, EPOLLIN | (level ? 0 : EPOLLET), TOKEN), eventfd(0, 0), eventfd(0, 0) };
+	uint64_t rc = 0, tid = 0;
+	pthread_t t;
+
+	pthread_create(&t, NULL, sleep_in_set, &w);
+	if (read(w.begin, &tid, sizeof(tid)) != sizeof(tid) || !thread_asleep(getpid(), (pid_t)tid, w.done))
+		die("the sleeper");
+	for (int i = 0; i < 60; i++) {
+		if (send(o->fd, "y", 1, 0) != 1)
+			die("send");
+		peer(o, op_recv, 1, 0);
+	}
+	peer_text(o, op_puts, 0, "x");
+	rc = read(w.done, &rc, sizeof(rc)) == sizeof(rc) ? rc : 0;
+	note("%s, woken: %d", level ? "level" : "edge", rc == 1);
+	pthread_join(t, NULL);
+	obs_recv(o->fd, 10, 0);
+	close(w.ep);
+	close(w.begin);
+	close(w.done);
+}
+
+static void switched_while_asleep_level(struct obs *o)
+{
+	switched_by_another_thread(o, true);
+}
+
+static void switched_while_asleep_edge(struct obs *o)
+{
+	switched_by_another_thread(o, false);
+}
+
 static void mixed(struct obs *o)
 {
 	struct itimerspec soon = { .it_value = { .tv_nsec = 20000000 } };
@@ -693,6 +742,8 @@ int main(int argc, char **argv)
 		{ "an addition while another thread sleeps", add_while_another_sleeps, STREAM, 0 },
 		{ "two sets, two threads", two_sets_two_threads, STREAM, THREADS },
 		{ "room is news for both sets", room_is_news_for_both_sets, STREAM, 0 },
+		{ "the lane changes while another thread sleeps, level", switched_while_asleep_level, STREAM, COLD_ONLY },
+		{ "the lane changes while another thread sleeps, edge", switched_while_asleep_edge, STREAM, COLD_ONLY },
 		{ "a mixed set", mixed, STREAM | DGRAM, 0 },
 		{ "everybody gets a turn", fairness, STREAM | UDP4, 0 },
 		{ "a set shared by fork", shared_by_fork, STREAM, 0 },
