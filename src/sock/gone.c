@@ -58,7 +58,7 @@ bool gn_reset_is_true(const struct gn_sock *so)
 bool gn_peer_closed(const struct gn_sock *so)
 {
 	return atomic_load_explicit(&so->peer_gone, memory_order_acquire) == GN_GONE_CLOSED ||
-	       (gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
+	       (so->tx.dir && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
 }
 
 void gn_judge(struct gn_sock *so, int fd)

@@ -266,9 +266,11 @@ void gn_tx_back(struct gn_sock *so, int fd)
 {
 	if (!gn_tx_shared(so))
 		return;
-	(void)fd; /* no bell: a reader that sleeps has nothing to do before data comes, and that comes by the kernel */
+	/* No bell: a reader that sleeps has nothing to do before data comes, and that comes by the kernel. */
 	atomic_store(&so->tx.dir->lane, GN_LANE_BACK);
 	atomic_store(&so->ep->tx.lane, GN_LANE_BACK);
+	if (atomic_load(&so->ep->tx.shut)) /* the kernel's half was left open for bells: see shutdown_ring() */
+		gn_sys_shutdown(fd, SHUT_WR);
 	atomic_fetch_add(&so->ep->demotions, 1);
 	if (atomic_load(&so->ep->reason) == GN_WHY_NONE)
 		gn_why(so->ep, GN_WHY_NO_PEER);

@@ -80,7 +80,7 @@ static short hang_up(struct gn_sock *so, short in)
 		return 0;
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		return mine || gn_flag(so->ep, GN_EP_DEAD) ? POLLHUP : 0;
-	return mine || gn_peer_closed(so) || (gn_tx_shared(so) && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed)) ? POLLHUP : 0;
+	return mine || gn_peer_closed(so) || (so->tx.dir && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed)) ? POLLHUP : 0;
 }
 
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)

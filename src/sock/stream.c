@@ -251,6 +251,28 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	return n;
 }
 
+/* The ring is read empty and its writer is in the kernel lane again: what is there belongs to the same call. */
+static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, const struct gn_cursor *c, size_t done)
+{
+	struct iovec iov = {(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
+	struct gn_io rest = *io;
+	ssize_t n;
+
+	rest.iov = &iov;
+	rest.iovcnt = 1;
+	rest.total = iov.iov_len;
+	rest.flags |= MSG_DONTWAIT;
+	n = gn_kernel_recv(so, fd, &rest);
+	if (n == -ECONNRESET) /* for the next call to tell */
+		atomic_store(&so->ep->so_error, ECONNRESET);
+	if (n <= 0)
+		return (ssize_t)done;
+	io->from_kernel = true;
+	io->control_len = rest.control_len;
+	io->out_flags = rest.out_flags;
+	return (ssize_t)done + n;
+}
+
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
@@ -263,6 +285,8 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
+		if (n == GN_OTHER_LANE && done && done < io->total)
+			return rest_from_kernel(so, fd, io, &c, done);
 		if (done && (done >= need || io->from_kernel || io->stop))
 			return (ssize_t)done;
 		if (n == GN_END)
