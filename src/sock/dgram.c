@@ -45,8 +45,12 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 	else
 		rc = gn_neg(gn_real.sendmsg(fd, &msg, io->flags));
 	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
+	if (unlikely(rc == -ECONNREFUSED) && so->dgram && so->ep->domain == AF_UNIX && !io->name)
+		gn_dgram_connected(so, fd, 0); /* the kernel has parted us from the dead, and thrown away what they had sent */
 	if (rc < 0)
 		return rc;
+	if (unlikely(so->dgram))
+		atomic_store_explicit(&so->dgram->error_may_wait, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_msgs, 1, memory_order_relaxed);
 	return rc;
@@ -110,6 +114,17 @@ static ssize_t send_once(struct gn_sock *so, int fd, struct gn_io *io)
 	if (n >= 0 && !unusual)
 		gn_pair_warm(so, fd, io->name, io->name_len);
 	return n;
+}
+
+/* The kernel tells that a datagram was refused before it gives another one. */
+static void error_fetch(struct gn_sock *so, int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	atomic_store_explicit(&so->dgram->error_may_wait, 0, memory_order_relaxed);
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error)
+		atomic_store(&so->ep->so_error, (uint32_t)error);
 }
 
 /* An error that the kernel told when nobody had asked. */
@@ -178,6 +193,11 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 	bool nonblock = gn_io_nonblock(so, io->flags), ask;
 	ssize_t n;
 
+	if (unlikely(atomic_load_explicit(&so->dgram->error_may_wait, memory_order_relaxed)))
+		error_fetch(so, fd);
+	n = error_due(so);
+	if (unlikely(n))
+		return n;
 	for (uint32_t round = 0;; round++) {
 		ask = round > 0 || (nonblock && (!gn_dgram_is_quiet(so) || ++so->empties % 16 == 0));
 		taken.room_for = NULL;

@@ -68,6 +68,7 @@ struct gn_pair {
 struct gn_dgram {
 	struct gn_dgram_shared *shared;
 	_Atomic uint32_t lock; /* of the table */
+	_Atomic uint32_t error_may_wait; /* something went by the kernel since it was asked for errors */
 	uint32_t buried;
 	uint8_t nonces[GN_NONCES][GN_NONCE_BYTES];
 	struct gn_pair pair[GN_PAIRS];

@@ -252,25 +252,36 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 }
 
 /* The ring is read empty and its writer is in the kernel lane again: what is there belongs to the same call. */
-static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, const struct gn_cursor *c, size_t done)
+static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
 {
-	struct iovec iov = {(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
-	struct gn_io rest = *io;
+	struct iovec iov;
+	struct gn_io rest;
 	ssize_t n;
 
-	rest.iov = &iov;
-	rest.iovcnt = 1;
-	rest.total = iov.iov_len;
-	rest.flags |= MSG_DONTWAIT;
-	n = gn_kernel_recv(so, fd, &rest);
-	if (n == -ECONNRESET) /* for the next call to tell */
-		atomic_store(&so->ep->so_error, ECONNRESET);
-	if (n <= 0)
-		return (ssize_t)done;
-	io->from_kernel = true;
-	io->control_len = rest.control_len;
-	io->out_flags = rest.out_flags;
-	return (ssize_t)done + n;
+	do {
+		iov = (struct iovec){(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
+		rest = *io;
+		rest.iov = &iov;
+		rest.iovcnt = 1;
+		rest.total = iov.iov_len;
+		rest.flags |= MSG_DONTWAIT;
+		n = gn_kernel_recv(so, fd, &rest);
+		if (n == -ECONNRESET) /* for the next call to tell */
+			atomic_store(&so->ep->so_error, ECONNRESET);
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
+		io->from_kernel = true;
+		io->out_flags = rest.out_flags;
+		if (rest.control_len) {
+			io->control_len = rest.control_len;
+			return (ssize_t)done;
+		}
+	} while (n == (ssize_t)iov.iov_len && done < io->total);
+	if (io->from_kernel)
+		io->control_len = 0;
+	return (ssize_t)done;
 }
 
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
