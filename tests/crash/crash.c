@@ -45,6 +45,7 @@ struct scenario {
 	enum when when;
 	bool cold;     /* no warm-up */
 	long window_us; /* RANDOM: dies within this time */
+	bool shared;    /* the victim has a sibling, forked when the connection is hot */
 };
 
 struct kind {
@@ -63,6 +64,7 @@ static const char *self;
 static struct sockaddr_storage at;
 static socklen_t at_len;
 static int type;
+static pid_t elder; /* in the sibling: the victim */
 
 static int64_t now_ms(void)
 {
@@ -260,19 +262,14 @@ static const char *survivor_waits_in_epoll(int fd)
 /* The victim shares its end with a sibling; the sibling goes on when the victim is dead, and says so with an E. */
 static void victim_writes_with_sibling(int fd, int step)
 {
-	pid_t victim = getpid();
-	char c = 'v';
+	const char *c = elder ? "w" : "v";
 	long left = AFTER_DEATH;
 
 	(void)step;
-	if (fork() == 0) {
-		c = 'w';
-		alarm(20);
-	}
 	while (left > 0) {
-		if (send(fd, &c, 1, MSG_NOSIGNAL) != 1)
+		if (send(fd, c, 1, MSG_NOSIGNAL) != 1)
 			exit(4);
-		if (c == 'w' && getppid() != victim)
+		if (elder && getppid() != elder)
 			left--;
 	}
 	send(fd, "E", 1, MSG_NOSIGNAL);
@@ -297,18 +294,14 @@ static const char *survivor_awaits_e(int fd)
 
 static void victim_reads_with_sibling(int fd, int step)
 {
-	pid_t victim = getpid();
-	bool sibling = fork() == 0;
 	long left = AFTER_DEATH;
 	char c;
 
 	(void)step;
-	if (sibling)
-		alarm(20);
 	while (left > 0) {
 		if (recv(fd, &c, 1, 0) != 1)
 			exit(4);
-		if (sibling && getppid() != victim)
+		if (elder && getppid() != elder)
 			left--;
 	}
 	exit(0); /* with much unread: the survivor's writing ends */
@@ -325,22 +318,45 @@ static const char *survivor_writes_bytes(int fd)
 }
 
 static const struct scenario scenarios[] = {
-	{ "there and back", victim_drives, survivor_echoes, RANDOM, false, 3000 },
-	{ "at every step of becoming hot", victim_counts, survivor_echoes, BY_ITSELF, true, 0 },
-	{ "early", victim_drives, survivor_echoes, RANDOM, true, 2000 },
-	{ "the victim writes much", victim_floods, survivor_reads, RANDOM, false, 5000 },
-	{ "the victim writes much, cold", victim_floods, survivor_reads, RANDOM, true, 5000 },
-	{ "the victim writes much, epoll", victim_floods, survivor_polls_and_reads, RANDOM, false, 5000 },
-	{ "the survivor writes much", victim_reads, survivor_writes, RANDOM, false, 5000 },
-	{ "the survivor is blocked in send", victim_idles, survivor_writes, ASLEEP, false, 0 },
-	{ "the survivor is parked in recv", victim_idles, survivor_reads, ASLEEP, false, 0 },
-	{ "the survivor is parked in poll", victim_idles, survivor_waits_in_poll, ASLEEP, false, 0 },
-	{ "the survivor is parked in epoll_wait", victim_idles, survivor_waits_in_epoll, ASLEEP, false, 0 },
-	{ "a sibling goes on writing", victim_writes_with_sibling, survivor_awaits_e, RANDOM, false, 5000 },
-	{ "a sibling goes on reading", victim_reads_with_sibling, survivor_writes_bytes, RANDOM, false, 5000 },
+	{ "there and back", victim_drives, survivor_echoes, RANDOM, false, 3000, false },
+	{ "at every step of becoming hot", victim_counts, survivor_echoes, BY_ITSELF, true, 0, false },
+	{ "early", victim_drives, survivor_echoes, RANDOM, true, 2000, false },
+	{ "the victim writes much", victim_floods, survivor_reads, RANDOM, false, 5000, false },
+	{ "the victim writes much, cold", victim_floods, survivor_reads, RANDOM, true, 5000, false },
+	{ "the victim writes much, epoll", victim_floods, survivor_polls_and_reads, RANDOM, false, 5000, false },
+	{ "the survivor writes much", victim_reads, survivor_writes, RANDOM, false, 5000, false },
+	{ "the survivor is blocked in send", victim_idles, survivor_writes, ASLEEP, false, 0, false },
+	{ "the survivor is parked in recv", victim_idles, survivor_reads, ASLEEP, false, 0, false },
+	{ "the survivor is parked in poll", victim_idles, survivor_waits_in_poll, ASLEEP, false, 0, false },
+	{ "the survivor is parked in epoll_wait", victim_idles, survivor_waits_in_epoll, ASLEEP, false, 0, false },
+	{ "a sibling goes on writing", victim_writes_with_sibling, survivor_awaits_e, RANDOM, false, 5000, true },
+	{ "a sibling goes on reading", victim_reads_with_sibling, survivor_writes_bytes, RANDOM, false, 5000, true },
 };
 
 /* --- the victim's process --- */
+
+/* The sibling makes the last round of the warm-up, so that nobody dies before it is there. */
+static void sibling_start(int fd)
+{
+	pid_t me = getpid();
+	int ready[2];
+	char c;
+
+	if (pipe(ready))
+		die("pipe");
+	if (fork() == 0) {
+		elder = me;
+		alarm(20);
+		drive(fd, 1);
+		close(ready[0]);
+		close(ready[1]);
+		return;
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 0)
+		die("the sibling");
+	close(ready[0]);
+}
 
 static void victim_main(const struct scenario *s, int step)
 {
@@ -350,7 +366,9 @@ static void victim_main(const struct scenario *s, int step)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&at, at_len))
 		die("connect");
 	if (!s->cold)
-		drive(fd, WARM);
+		drive(fd, WARM - s->shared);
+	if (s->shared)
+		sibling_start(fd);
 	s->victim(fd, step);
 	exit(0);
 }
