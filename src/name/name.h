@@ -66,6 +66,10 @@ void gn_name_caller(struct gn_name *to, const struct gn_addr *from, const struct
 /* Reads such a name back. -EINVAL: not one of ours. */
 int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct gn_addr *dest);
 
+/* The name that a socket behind a relay is bound to, so that its addresses can be read from it. */
+void gn_name_relay(struct gn_name *to, const struct gn_addr *local, const struct gn_addr *peer);
+int gn_name_relay_parse(const struct gn_name *n, struct gn_addr *local, struct gn_addr *peer);
+
 /* Where the two ends of the AF_UNIX connection between these two kernel sockets meet to share a segment; the order of the inodes does
  * not matter. */
 void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b);

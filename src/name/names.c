@@ -324,7 +324,7 @@ static bool get_addr(const char **p, const char *end, struct gn_addr *a)
 	return true;
 }
 
-int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct gn_addr *dest)
+static int pair_parse(const struct gn_name *n, char kind, struct gn_addr *from, struct gn_addr *dest)
 {
 	const char *p = n->sun.sun_path, *end = (const char *)&n->sun + n->len;
 	struct gn_addr source, target;
@@ -336,10 +336,25 @@ int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct g
 	p += 1 + PREFIX_LEN + 2;
 	if (!get_addr(&p, end, &source) || !get_char(&p, end, '-') || !get_addr(&p, end, &target))
 		return -EINVAL;
-	gn_name_caller(&again, &source, &target);
+	name_pair(&again, kind, &source, &target);
 	if (again.len != n->len || memcmp(&again.sun, &n->sun, n->len) != 0)
 		return -EINVAL;
 	*from = source;
 	*dest = target;
 	return 0;
+}
+
+int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct gn_addr *dest)
+{
+	return pair_parse(n, 'c', from, dest);
+}
+
+void gn_name_relay(struct gn_name *to, const struct gn_addr *local, const struct gn_addr *peer)
+{
+	name_pair(to, 'r', local, peer);
+}
+
+int gn_name_relay_parse(const struct gn_name *n, struct gn_addr *local, struct gn_addr *peer)
+{
+	return pair_parse(n, 'r', local, peer);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The shim: exec in its forms. Endpoints that the new program is meant to use go on without the ring (sock/relay.c). */
 #include <alloca.h>
+#include <spawn.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "shim/shim.h"
@@ -41,6 +44,46 @@ INTERPOSE(int, fexecve, (int fd, char *const argv[], char *const envp[]))
 	gn_enter();
 	gn_before_exec();
 	return gn_real.fexecve(fd, argv, envp);
+}
+
+INTERPOSE(int, posix_spawn,
+	  (pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+	   char *const argv[], char *const envp[]))
+{
+	gn_enter();
+	gn_before_spawn();
+	return gn_real.posix_spawn(pid, path, actions, attributes, argv, envp);
+}
+
+INTERPOSE(int, posix_spawnp,
+	  (pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+	   char *const argv[], char *const envp[]))
+{
+	gn_enter();
+	gn_before_spawn();
+	return gn_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+}
+
+INTERPOSE(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int from, int to))
+{
+	gn_enter();
+	gn_spawn_source(from);
+	return gn_real.posix_spawn_file_actions_adddup2(actions, from, to);
+}
+
+INTERPOSE(int, system, (const char *command))
+{
+	gn_enter();
+	if (command)
+		gn_before_spawn();
+	return gn_real.system(command);
+}
+
+INTERPOSE(FILE *, popen, (const char *command, const char *mode))
+{
+	gn_enter();
+	gn_before_spawn();
+	return gn_real.popen(command, mode);
 }
 
 /* Arguments up to the NULL that ends them. */

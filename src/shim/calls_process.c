@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The shim: processes, and libc's ways to a descriptor that do not pass through the shim's other calls. */
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,48 @@ __asm__(".text\n"
 	"	br x1\n"
 #endif
 	".size vfork, . - vfork\n");
+
+struct clone_child {
+	int (*main)(void *);
+	void *arg;
+};
+
+static int clone_main(void *arg)
+{
+	struct clone_child child = *(struct clone_child *)arg;
+
+	gn_fork_child();
+	return child.main(child.arg);
+}
+
+/* With memory of its own the child is as forked; with ours it is a thread, or as vforked. */
+INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, ...))
+{
+	struct clone_child child = {main, arg};
+	va_list args;
+	pid_t *parent_tid, *child_tid;
+	bool counted = false;
+	void *tls;
+	int rc;
+
+	va_start(args, arg);
+	parent_tid = va_arg(args, pid_t *);
+	tls = va_arg(args, void *);
+	child_tid = va_arg(args, pid_t *);
+	va_end(args);
+	gn_enter();
+	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
+		gn_world_lent = (flags & CLONE_VFORK) ? 1 : 2;
+	if (!(flags & CLONE_VM))
+		counted = gn_fork_begin();
+	if (counted)
+		rc = gn_real.clone(clone_main, stack, flags, &child, parent_tid, tls, child_tid);
+	else
+		rc = gn_real.clone(main, stack, flags, arg, parent_tid, tls, child_tid);
+	if (counted)
+		gn_fork_parent(rc < 0);
+	return rc;
+}
 
 /* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
 INTERPOSE(int, daemon, (int nochdir, int noclose))

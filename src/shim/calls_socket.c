@@ -94,7 +94,7 @@ INTERPOSE(int, shutdown, (int fd, int how))
 
 INTERPOSE(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_fd_known(fd);
 	int rc;
 
 	if (!so)
@@ -106,7 +106,7 @@ INTERPOSE(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len))
 
 INTERPOSE(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_fd_known(fd);
 	int rc;
 
 	if (!so)
@@ -118,7 +118,7 @@ INTERPOSE(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len))
 
 INTERPOSE(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_fd_known(fd);
 	int rc;
 
 	if (!so)
@@ -130,7 +130,7 @@ INTERPOSE(int, getsockopt, (int fd, int level, int name, void *value, socklen_t 
 
 INTERPOSE(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_fd_known(fd);
 	int rc;
 
 	if (!so)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The shim: syscall(2), the way around all the others. Numbers that the shim has a function for go to it; the rest to the kernel. */
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -86,6 +87,33 @@ static bool opens_or_closes(long nr, const struct words *w, long *rc)
 	}
 }
 
+/* vfork cannot be made through a function that returns. */
+static bool forks(long nr, const struct words *w, long *rc)
+{
+	bool counted;
+
+	switch (nr) {
+#ifdef SYS_fork
+	case SYS_fork:
+		*rc = fork();
+		return true;
+#endif
+	case SYS_clone:
+		if (w->a & CLONE_VM)
+			return false;
+		counted = gn_fork_begin();
+		*rc = gn_raw6(nr, w->a, w->b, w->c, w->d, w->e, 0);
+		if (counted && *rc == 0)
+			gn_fork_child();
+		else if (counted)
+			gn_fork_parent(*rc < 0);
+		*rc = gn_ret(*rc);
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool waits(long nr, const struct words *w, long *rc)
 {
 	switch (nr) {
@@ -125,7 +153,7 @@ INTERPOSE(long, syscall, (long nr, ...))
 	w.f = va_arg(args, long);
 	va_end(args);
 	gn_enter();
-	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc))
+	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc))
 		return rc;
 	return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 }

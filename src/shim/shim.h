@@ -28,6 +28,14 @@ static inline struct gn_sock *gn_fd_get(int fd)
 	return gn_get(fd);
 }
 
+/* For calls that show what a socket is. */
+static inline struct gn_sock *gn_fd_known(int fd)
+{
+	struct gn_sock *so = gn_fd_get(fd);
+
+	return so ? so : gn_inherited(fd);
+}
+
 static inline ssize_t gn_ret(ssize_t rc)
 {
 	if (likely(rc >= 0))

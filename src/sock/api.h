@@ -25,6 +25,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
 int gn_shutdown(struct gn_sock *so, int fd, int how);
+struct gn_sock *gn_inherited(int fd); /* of a descriptor not in the table: held, if it came through exec as a TCP connection of ours */
 
 /* A message as all forms of send and receive mean it. */
 struct gn_io {
@@ -89,12 +90,17 @@ ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, 
 /* relay.c: handing endpoints to processes without the shim */
 int gn_relay(struct gn_sock *so, int fd);
 void gn_give_away(struct gn_sock *so, int fd);
-void gn_before_exec(void);
+void gn_before_exec(void);            /* what the new program will find open */
+void gn_before_spawn(void);           /* likewise a child that libc starts where we do not see it */
+void gn_spawn_source(int fd);         /* file actions were told to duplicate it */
 void gn_before_passing(const struct msghdr *msg);
 
 /* fork.c */
 void gn_adopt(struct gn_sock *so); /* in a child that was forked where gn_fork() could not count it */
 pid_t gn_fork(pid_t (*real_fork)(void));
+bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these in each process */
+void gn_fork_child(void);
+void gn_fork_parent(bool failed);
 int gn_daemon(int nochdir, int noclose);
 
 #endif

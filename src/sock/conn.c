@@ -382,6 +382,39 @@ void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len
 	*len = whole;
 }
 
+/* A connection that came through exec: the kernel's names of the AF_UNIX socket that carries it spell its internet addresses. */
+static bool inherited_names(int fd, struct gn_addr *local, struct gn_addr *peer)
+{
+	struct gn_name name = {.len = sizeof name.sun};
+
+	if (gn_sys_getsockname(fd, &name.sun, &name.len) < 0 || name.sun.sun_family != AF_UNIX)
+		return false;
+	if (gn_name_caller_parse(&name, local, peer) == 0 || gn_name_relay_parse(&name, local, peer) == 0)
+		return true;
+	name.len = sizeof name.sun;
+	return gn_sys_getpeername(fd, &name.sun, &name.len) == 0 && gn_name_caller_parse(&name, peer, local) == 0;
+}
+
+struct gn_sock *gn_inherited(int fd)
+{
+	struct gn_addr local, peer;
+	struct gn_ep like = {.type = SOCK_STREAM};
+	struct gn_sock *so;
+	int flags;
+
+	if (fd < 0 || gn_is_vfork_child() || gn_is_hidden(fd) || !inherited_names(fd, &local, &peer))
+		return NULL;
+	like.domain = (uint16_t)local.family;
+	flags = gn_sys_fcntl(fd, F_GETFL, 0);
+	so = gn_accepted(fd, &like, flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
+	if (!so)
+		return NULL;
+	established(so, &local, &peer);
+	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
+	gn_why(so->ep, GN_WHY_INHERITED);
+	return gn_get(fd);
+}
+
 int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer)
 {
 	int rc;

@@ -668,6 +668,8 @@ void gn_bells_harvest(struct gn_epset *set)
 			harvest_one(w, ev[i].events);
 			if (gn_look_at_peer(w->so, w->fd) && unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
+			if (unlikely(!gn_tx_shared(w->so))) /* it may have gone back just now: room is the kernel's news then */
+				bells_ctl(w, EPOLL_CTL_MOD);
 			watch_warm(w);
 		}
 	} while (most && n == most);

@@ -51,28 +51,42 @@ static void child_sock(struct gn_sock *so)
 	gn_dgram_forked(so);
 }
 
-pid_t gn_fork(pid_t (*real_fork)(void))
+bool gn_fork_begin(void)
 {
-	pid_t pid;
-
 	if (gn_is_vfork_child())
-		return real_fork();
+		return false;
 	gn_lock(&gn_world.big);
 	for_each_sock(count_child);
-	pid = real_fork();
-	if (pid == 0) {
-		gn_tid_forget();
-		gn_world.pid = gn_sys_getpid();
-		atomic_store(&gn_world.big, 0);
-		gn_epoll_forked();
-		gn_stats_reset();
-		gn_world.stats = gn_world.stats_wanted;
-		for_each_sock(child_sock);
-		return 0;
-	}
-	if (pid < 0)
+	return true;
+}
+
+void gn_fork_child(void)
+{
+	gn_tid_forget();
+	gn_world.pid = gn_sys_getpid();
+	atomic_store(&gn_world.big, 0);
+	gn_epoll_forked();
+	gn_stats_reset();
+	gn_world.stats = gn_world.stats_wanted;
+	for_each_sock(child_sock);
+}
+
+void gn_fork_parent(bool failed)
+{
+	if (failed)
 		for_each_sock(uncount_child);
 	gn_unlock(&gn_world.big);
+}
+
+pid_t gn_fork(pid_t (*real_fork)(void))
+{
+	bool counted = gn_fork_begin();
+	pid_t pid = real_fork();
+
+	if (counted && pid == 0)
+		gn_fork_child();
+	else if (counted)
+		gn_fork_parent(pid < 0);
 	return pid;
 }
 

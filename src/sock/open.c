@@ -211,11 +211,24 @@ static void make_way(int fd)
 	}
 }
 
+/* A child that borrows its parent's memory prepares an exec, and the table will not show what it does. */
+static void give_away_lent(int fd)
+{
+	struct gn_sock *so = gn_get(fd);
+
+	if (!so)
+		return;
+	gn_give_away(so, fd);
+	gn_put(so);
+}
+
 int gn_dup2(int from, int to, int flags, bool three)
 {
 	struct gn_sock *so;
 	int rc;
 
+	if (gn_is_vfork_child())
+		give_away_lent(from);
 	if (gn_is_vfork_child() || from == to)
 		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (gn_is_hidden(from))

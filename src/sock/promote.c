@@ -239,6 +239,8 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 		atomic_fetch_add(&ep->promotions, 1);
 		gn_why(ep, GN_WHY_NONE);
 		now = true;
+		if (atomic_load(&so->tx.dir->consent) == GN_CONSENT_REFUSED) /* meanwhile: who refused counts on this look */
+			gn_tx_back(so, fd);
 	}
 	gn_unlock(&ep->tx.lock);
 	if (now)
@@ -282,6 +284,7 @@ void gn_rx_back(struct gn_sock *so, int fd)
 	gn_peek_offset_back(so, fd);
 	atomic_store(&so->ep->rx.lane, GN_LANE_BACK);
 	atomic_fetch_add(&so->ep->demotions, 1);
+	gn_heed(so, fd);
 }
 
 void gn_pin(struct gn_sock *so, int fd, enum gn_reason why)
@@ -295,6 +298,7 @@ void gn_pin(struct gn_sock *so, int fd, enum gn_reason why)
 		return;
 	atomic_store(&so->rx.dir->consent, GN_CONSENT_REFUSED);
 	gn_tx_lock(so, fd);
+	gn_bell(so, fd); /* the last one: a peer that sleeps is to see it */
 	gn_tx_back(so, fd);
 	gn_unlock(&ep->tx.lock);
 }

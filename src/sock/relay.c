@@ -11,6 +11,7 @@
 #include "sock/api.h"
 
 #define BUFFER 65536
+#define GRACE_MS 100
 
 struct way {
 	size_t from, to; /* unsent bytes of data */
@@ -70,6 +71,26 @@ static bool way_step(struct relay *r, struct way *w, ssize_t (*get)(struct relay
 	return true;
 }
 
+/* The stranger has closed, and relatives of ours go on with the endpoint: its end is not the stream's. */
+static bool only_stranger_left(const struct relay *r)
+{
+	struct pollfd p = {r->plain, 0, 0};
+
+	return r->in.ended && r->in.from == r->in.to && atomic_load(&r->so->ep->holders) > 1 && gn_sys_poll(&p, 1, 0) == 1 &&
+	       (p.revents & POLLHUP);
+}
+
+/* A parent that has started a program for the connection is about to close its own copy: until it has, or the program has written, what
+ * comes may be for the parent. */
+static void wait_for_relatives(const struct relay *r)
+{
+	struct pollfd p = {r->plain, POLLIN, 0};
+
+	for (int i = 0; i < GRACE_MS && atomic_load(&r->so->ep->holders) > 1; i++)
+		if (gn_sys_poll(&p, 1, 1) != 0)
+			return;
+}
+
 static void tell_ends(struct relay *r)
 {
 	if (r->out.ended && r->out.from == r->out.to && !r->out.told) {
@@ -94,6 +115,8 @@ static void relay_run(struct relay *r)
 	struct pollfd p[2];
 
 	while (way_step(r, &r->out, ring_read, plain_write) && way_step(r, &r->in, plain_read, ring_write)) {
+		if (only_stranger_left(r))
+			return;
 		tell_ends(r);
 		if (r->out.told && r->in.told)
 			return;
@@ -126,6 +149,7 @@ static _Noreturn void relay_main(struct gn_sock *so, int ring, int plain)
 	r.so = so;
 	r.ring = ring;
 	r.plain = plain;
+	wait_for_relatives(&r);
 	relay_run(&r);
 	gn_last_close(so, ring);
 	gn_sys_exit_group(0);
@@ -149,15 +173,44 @@ static int relay_start(struct gn_sock *so, int ring, int plain)
 	return 0;
 }
 
+/* A child that borrows our memory leaves our table as it is: which of its descriptors lead to a relay already? */
+static bool lent_is_given(int fd)
+{
+	static struct {
+		pid_t pid;
+		int count;
+		int fds[16];
+	} given;
+	pid_t pid = gn_sys_getpid();
+
+	if (given.pid != pid) {
+		given.pid = pid;
+		given.count = 0;
+	}
+	for (int i = 0; i < given.count; i++)
+		if (given.fds[i] == fd)
+			return true;
+	if (given.count < (int)ARRAY_SIZE(given.fds))
+		given.fds[given.count++] = fd;
+	return false;
+}
+
 int gn_relay(struct gn_sock *so, int fd)
 {
 	bool lent = gn_is_vfork_child();
 	int pair[2], flags, ring, rc;
+	struct gn_name name;
+
+	if (lent && lent_is_given(fd))
+		return 0;
 
 	rc = gn_sys_socketpair(AF_UNIX, so->ep->type | SOCK_CLOEXEC, 0, pair);
 	if (rc < 0)
 		return rc;
-	flags = gn_sys_fcntl(fd, F_GETFD, 0);
+	if (gn_flag(so->ep, GN_EP_EMULATED)) { /* taken already: it shows no names then */
+		gn_name_relay(&name, &so->ep->local, &so->ep->peer);
+		gn_sys_bind(pair[1], &name.sun, name.len);
+	}
 	ring = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	rc = ring < 0 ? ring : 0;
 	if (rc == 0) {
@@ -189,24 +242,56 @@ void gn_give_away(struct gn_sock *so, int fd)
 {
 	if (so->ep->type == SOCK_DGRAM)
 		return;
-	if (gn_on_ring(so) && atomic_load(&so->ep->state) == GN_ESTAB)
+	if (!gn_retreat(so, fd, GN_WHY_CALL))
 		gn_relay(so, fd);
-	else
-		gn_pin(so, fd, GN_WHY_CALL);
 }
 
-/* Before exec: what the new program will find open, and is meant for it: on 0, 1, 2, or ours alone. */
+static bool is_inherited(struct gn_sock *so, int fd)
+{
+	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
+
+	return so->ep->type != SOCK_DGRAM && flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+/* Of an endpoint that relatives use too, a relay would take their bytes: only for what is clearly meant for the new program. */
+static void exec_stays(struct gn_sock *so, int fd)
+{
+	if (fd <= 2 || (atomic_load(&so->ep->holders) == 1 && !gn_is_vfork_child()))
+		gn_relay(so, fd);
+}
+
 void gn_before_exec(void)
 {
-	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
-		struct gn_sock *so = gn_get((int)fd);
+	gn_retreat_all(is_inherited, exec_stays, GN_WHY_CALL);
+}
 
-		if (!so)
-			continue;
-		if (!(gn_sys_fcntl((int)fd, F_GETFD, 0) & FD_CLOEXEC) && (fd <= 2 || atomic_load(&so->ep->holders) == 1))
-			gn_give_away(so, (int)fd);
-		gn_put(so);
-	}
+/* Sources of dup2 in the file actions of posix_spawn: inherited in spite of FD_CLOEXEC. */
+static _Atomic uint64_t spawn_sources[16];
+
+void gn_spawn_source(int fd)
+{
+	if (fd >= 0 && fd < (int)(64 * ARRAY_SIZE(spawn_sources)))
+		atomic_fetch_or(&spawn_sources[fd / 64], UINT64_C(1) << fd % 64);
+}
+
+static bool is_spawned(struct gn_sock *so, int fd)
+{
+	bool source = fd < (int)(64 * ARRAY_SIZE(spawn_sources)) && (atomic_load(&spawn_sources[fd / 64]) >> fd % 64 & 1);
+
+	return is_inherited(so, fd) || (source && so->ep->type != SOCK_DGRAM);
+}
+
+static void spawn_stays(struct gn_sock *so, int fd)
+{
+	gn_relay(so, fd);
+}
+
+void gn_before_spawn(void)
+{
+	if (gn_is_vfork_child())
+		gn_before_exec();
+	else
+		gn_retreat_all(is_spawned, spawn_stays, GN_WHY_CALL);
 }
 
 /* Before descriptors are sent to another process. */

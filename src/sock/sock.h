@@ -217,6 +217,14 @@ void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
 void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
 void gn_why(struct gn_ep *ep, enum gn_reason why);
+
+/* retreat.c */
+bool gn_retreat(struct gn_sock *so, int fd, enum gn_reason why); /* false: data in the ring, or a busy peer, holds it there */
+bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns);
+void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why);
+void gn_heed(struct gn_sock *so, int fd);               /* tx lock not held: goes back if the peer asked for it */
+
+/* promote.c, again */
 void gn_tx_mend(struct gn_sock *so, int fd);            /* the lock was taken from the dead */
 void gn_rx_mend(struct gn_sock *so, int fd);
 

@@ -94,6 +94,24 @@ static ssize_t send_nothing(struct gn_sock *so, int fd, const struct gn_io *io)
 	return io->total ? -EFAULT : 0;
 }
 
+/* The lane changed in the middle of a call that is to move all: the rest goes vector by vector, by whichever lane that is. */
+static ssize_t rest(struct gn_sock *so, int fd, const struct gn_io *io, struct gn_cursor *c, size_t done, bool sending)
+{
+	while (done < io->total) {
+		char *at = (char *)c->iov->iov_base + c->skip;
+		size_t len = c->iov->iov_len - c->skip;
+		ssize_t n = sending ? gn_send_buf(so, fd, at, len, io->flags) : gn_recv_buf(so, fd, at, len, io->flags);
+
+		if (n > 0)
+			done += (size_t)n;
+		if (n < (ssize_t)len)
+			break;
+		c->iov++;
+		c->skip = 0;
+	}
+	return (ssize_t)done;
+}
+
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
@@ -113,6 +131,8 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 			return (ssize_t)done;
 		if (n == GN_END)
 			return gn_send_to_gone(so, fd, io, done);
+		if (n == GN_OTHER_LANE && done && !gn_io_nonblock(so, io->flags))
+			return rest(so, fd, io, &c, done, true);
 		if (n < 0 && done)
 			return (ssize_t)done;
 		if (n == -EPIPE)
@@ -302,6 +322,8 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return (ssize_t)done;
 		if (n == GN_END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
+		if (n == GN_OTHER_LANE && done && !gn_io_nonblock(so, io->flags)) /* as MSG_WAITALL: else it had returned above */
+			return rest(so, fd, io, &c, done, false);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))

@@ -188,6 +188,7 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	if (only_bells(so) && !atomic_load(&so->peer_gone) && !sleepers_live(so))
 		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
 	gn_unlock(&so->ep->rx.lock);
+	gn_heed(so, fd);
 	return atomic_load(&so->ep->bells_turn) != turn;
 }
 
@@ -329,6 +330,7 @@ static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic u
 			gn_watches_told(so, NULL);
 	}
 	gn_peer_may_be_gone(so, fd, s->rc);
+	gn_heed(so, fd);
 }
 
 /* Would a call that a handler interrupted go on? Asked of all handlers: which one it was is not known. */

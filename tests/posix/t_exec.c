@@ -3,6 +3,7 @@
 /* exec, posix_spawn, system, popen and stdio over sockets: other programs go on with a connection as their input and output. */
 #include "obs.h"
 
+#include <sched.h>
 #include <spawn.h>
 
 static void run_with_stdio(int fd, char *const argv[])
@@ -88,6 +89,152 @@ static void spawned(struct obs *o)
 	close(o->fd);
 	obs("peer", peer(o, op_ask, 30, 0));
 	obs("cat ends", obs_wait(pid));
+}
+
+/* The socket itself is closed by exec; its copy is not. */
+static void spawned_from_cloexec(struct obs *o)
+{
+	obs("FD_CLOEXEC", fcntl(o->fd, F_SETFD, FD_CLOEXEC));
+	spawned(o);
+}
+
+/* The client has sent a megabyte before the server's program is there. */
+static void cat_of_a_megabyte(struct obs *o)
+{
+	static char *const argv[] = { (char *)"sh", (char *)"-c", (char *)"cat | wc -c", NULL };
+	pid_t pid;
+
+	peer_start(o, op_bulk_out, 1000000, 3);
+	settle(o->fd);
+	pid = obs_fork();
+	if (pid == 0)
+		run_with_stdio(o->fd, argv);
+	close(o->fd);
+	obs("peer bulk", peer_done(o));
+	obs("peer shutdown", peer(o, op_shutdown, SHUT_WR, 0));
+	obs("sh ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+static void vforked(struct obs *o)
+{
+	pid_t pid;
+
+	fcntl(o->fd, F_SETFD, FD_CLOEXEC);
+	pid = vfork();
+	if (pid == 0) {
+		dup2(o->fd, 0);
+		dup2(o->fd, 1);
+		execlp("cat", "cat", (char *)NULL);
+		_exit(127);
+	}
+	close(o->fd);
+	obs("peer", peer(o, op_ask, 30, 0));
+	obs("cat ends", obs_wait(pid));
+}
+
+/* Parent and child go on with one socket, the child without the shim. */
+static void both_go_on(struct obs *o)
+{
+	static char *const argv[] = { (char *)"env", (char *)"-i", (char *)"/bin/sh", (char *)"-c",
+				      (char *)"read a; echo child got $a >&0", NULL };
+	pid_t pid = obs_fork();
+
+	if (pid == 0) {
+		dup2(o->fd, 0);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	peer_text(o, op_puts, 0, "a line\n");
+	obs("child ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 17, MSG_WAITALL));
+	note("peer has %s", o->say);
+	for (int i = 0; i < 3; i++) {
+		obs_send(o->fd, "parent", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+		peer_text(o, op_puts, 0, "to the parent");
+		obs_recv(o->fd, 100, 0);
+	}
+}
+
+static int clone_child(void *arg)
+{
+	const struct obs *o = arg;
+	char buf[10];
+
+	if (recv(o->fd, buf, 5, MSG_WAITALL) != 5 || send(o->fd, "by the clone", 12, 0) != 12)
+		_exit(1);
+	_exit(0);
+}
+
+static void cloned(struct obs *o)
+{
+	static char stack[256 << 10] __attribute__((aligned(64)));
+	pid_t pid;
+
+	obs_send(o->fd, "before", 0);
+	pid = clone(clone_child, stack + sizeof(stack), SIGCHLD, o);
+	peer_text(o, op_puts, 0, "clone");
+	obs("clone ends", obs_wait(pid));
+	obs("peer recv", peer(o, op_recv, 18, MSG_WAITALL));
+	note("peer has %s", o->say);
+	for (int i = 0; i < 3; i++) {
+		obs_send(o->fd, "parent", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+		peer_text(o, op_puts, 0, "to the parent");
+		obs_recv(o->fd, 100, 0);
+	}
+}
+
+static char name_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *), const char *expected)
+{
+	struct obs_name n = { .len = sizeof(n.sa) };
+	char hex[300] = "";
+
+	if (get(fd, (struct sockaddr *)&n.sa, &n.len))
+		return 'E';
+	name_hex(hex, &n);
+	return strcmp(hex, expected) ? 'n' : 'y';
+}
+
+/* argv: --who SOCKNAME PEERNAME: are these the names of descriptor 0? */
+static int who(char **argv)
+{
+	int one = 1;
+	socklen_t len = sizeof(one);
+
+	printf("%c%c", name_of(0, getsockname, argv[2]), name_of(0, getpeername, argv[3]));
+	printf(" %d", setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
+	one = 0;
+	printf(" %d", getsockopt(0, IPPROTO_TCP, TCP_NODELAY, &one, &len));
+	printf(" %d\n", one != 0);
+	return 0;
+}
+
+static void names_after_exec(struct obs *o)
+{
+	struct obs_name name = { .len = sizeof(name.sa) };
+	char mine[300], theirs[300];
+	pid_t pid;
+
+	getsockname(o->fd, (struct sockaddr *)&name.sa, &name.len);
+	name_hex(mine, &name);
+	name.len = sizeof(name.sa);
+	getpeername(o->fd, (struct sockaddr *)&name.sa, &name.len);
+	name_hex(theirs, &name);
+	pid = obs_fork();
+	if (pid == 0) {
+		dup2(o->fd, 0);
+		dup2(o->fd, 1);
+		execl("/proc/self/exe", "t_exec", "--who", mine, theirs, (char *)NULL);
+		_exit(127);
+	}
+	obs("child ends", obs_wait(pid));
+	close(o->fd);
+	obs("peer recv", peer(o, op_recv, 9, MSG_WAITALL));
+	note("peer has %s", o->say);
 }
 
 /* Programs started by the way do not hurt: they inherit the descriptor and end. */
@@ -207,6 +354,12 @@ int main(int argc, char **argv)
 		{ "exec of cat with data waiting", cat_of_data_waiting, STREAM, 0 },
 		{ "exec without the preload", static_program, STREAM, 0 },
 		{ "posix_spawn", spawned, STREAM, 0 },
+		{ "posix_spawn of a descriptor that exec closes", spawned_from_cloexec, STREAM, 0 },
+		{ "exec with a megabyte waiting", cat_of_a_megabyte, STREAM, 0 },
+		{ "vfork and exec", vforked, STREAM, 0 },
+		{ "exec, and the parent goes on", both_go_on, STREAM, 0 },
+		{ "clone", cloned, STREAM, 0 },
+		{ "names after exec", names_after_exec, TCP4 | TCP4C | TCP6, 0 },
 		{ "system and popen by the way", by_the_way, STREAM | UDP4, 0 },
 		{ "a shell writes", shell_writes, STREAM, 0 },
 		{ "fdopen", fdopen_both, STREAM, 0 },
@@ -215,5 +368,7 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 
+	if (argc == 4 && !strcmp(argv[1], "--who"))
+		return who(argv);
 	return obs_main(argc, argv, cases);
 }
