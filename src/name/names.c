@@ -9,6 +9,7 @@
  *   gnezdo/1/s/ADDR-ADDR  d/ADDR-ADDR       two ends of an internet stream or datagram pair meet
  *   gnezdo/1/h/...                          somebody holds that address: bound, not listening (as l/, or KEY)
  *   gnezdo/1/p/ADDR-ADDR  p/KEY-KEY         two such holders connect to each other; the smaller first
+ *   gnezdo/1/r/ADDR-ADDR                    a socket behind a relay: its own address, then its peer's
  *
  * KEY stands for an AF_UNIX name: =DEV.INODE of the socket's file, @HASH of an abstract name.
  *

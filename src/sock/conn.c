@@ -409,7 +409,7 @@ struct gn_sock *gn_inherited(int fd)
 	so = gn_accepted(fd, &like, flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
 	if (!so)
 		return NULL;
-	established(so, &local, &peer);
+	gn_established(so, &local, &peer);
 	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
 	gn_why(so->ep, GN_WHY_INHERITED);
 	return gn_get(fd);
