@@ -113,11 +113,12 @@ static int kernel_ctl(const struct gn_epset *set, int op, int fd, uint32_t event
 	return gn_sys_epoll_ctl(set->fd, op, fd, &ev);
 }
 
-static int bells_ctl(const struct gn_watch *w, int op)
+static int bells_ctl(struct gn_watch *w, int op)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = (void *)(uintptr_t)w};
 
-	if (!gn_tx_shared(w->so))
+	w->kernel_out = !gn_tx_shared(w->so);
+	if (w->kernel_out)
 		ev.events |= w->events & EPOLLOUT;
 	return gn_sys_epoll_ctl(w->set->bells, op, w->fd, &ev);
 }
@@ -668,7 +669,7 @@ void gn_bells_harvest(struct gn_epset *set)
 			harvest_one(w, ev[i].events);
 			if (gn_look_at_peer(w->so, w->fd) && unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
-			if (unlikely(!gn_tx_shared(w->so))) /* it may have gone back just now: room is the kernel's news then */
+			if (unlikely(!gn_tx_shared(w->so)) && !w->kernel_out) /* it may have gone back just now: room is the kernel's news then */
 				bells_ctl(w, EPOLL_CTL_MOD);
 			watch_warm(w);
 		}

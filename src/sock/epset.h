@@ -21,6 +21,7 @@ struct gn_watch {
 	bool deleted;                      /* by the program; it stays among the bells, for programs that add again soon */
 	bool cold;                         /* armed and left to its bell */
 	bool off;                          /* one-shot, fired */
+	bool kernel_out;                   /* the bells watch the kernel socket for room */
 	bool fresh;                        /* edge-triggered: report the present state once */
 	bool out_known;                    /* likewise: that it is writable was told before it came to the bells */
 	bool hint;                         /* the kernel may know something: ask it */

@@ -103,9 +103,14 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 	return (short)((in | out | hang_up(so, in) | reset) & (want | POLLHUP | POLLERR));
 }
 
-bool gn_all_in_ring(const struct gn_sock *so)
+bool gn_past_switch(const struct gn_sock *so)
 {
 	return !so->dgram && gn_rx_shared(so) && positioned_on_ring(so);
+}
+
+bool gn_all_in_ring(const struct gn_sock *so)
+{
+	return gn_past_switch(so) && atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) == GN_LANE_RING;
 }
 
 uint32_t gn_arm_token(void)

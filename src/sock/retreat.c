@@ -27,7 +27,7 @@ static bool rx_is_home(struct gn_sock *so, int fd)
 	gn_rx_lock(so, fd);
 	/* Refused before it was used: the peer looks again after it has switched. */
 	home = !gn_rx_shared(so) || atomic_load(&d->lane) == GN_LANE_KERNEL;
-	if (!home && atomic_load(&d->lane) == GN_LANE_BACK && gn_all_in_ring(so) && gn_ring_readable(&ep->rx.ring, &so->rx) == 0) {
+	if (!home && atomic_load(&d->lane) == GN_LANE_BACK && gn_past_switch(so) && gn_ring_readable(&ep->rx.ring, &so->rx) == 0) {
 		gn_rx_back(so, fd);
 		home = true;
 	}
@@ -38,7 +38,7 @@ static bool rx_is_home(struct gn_sock *so, int fd)
 /* Data that only a reader with the shim can take. */
 static bool rx_is_stuck(struct gn_sock *so)
 {
-	return gn_rx_shared(so) && (!gn_all_in_ring(so) || gn_ring_readable(&so->ep->rx.ring, &so->rx) != 0 || gn_peer_closed(so));
+	return gn_rx_shared(so) && (!gn_past_switch(so) || gn_ring_readable(&so->ep->rx.ring, &so->rx) != 0 || gn_peer_closed(so));
 }
 
 static bool has_ring(const struct gn_sock *so)

@@ -187,6 +187,9 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
 	if (only_bells(so) && !atomic_load(&so->peer_gone) && !sleepers_live(so))
 		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
+	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !sleepers_live(so) &&
+		 gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
+		gn_rx_back(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_heed(so, fd);
 	return atomic_load(&so->ep->bells_turn) != turn;
