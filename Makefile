@@ -18,7 +18,7 @@ scripts/configure $(1) $(2)
 @$(NINJA) -C $(1)
 endef
 
-.PHONY: all demo check check-long bench lint asan tsan fuzz install clean help
+.PHONY: all demo check check-long bench lint asan tsan fuzz soak install clean help
 
 all: ## build build/gnezdo and build/libgnezdo.so
 	@scripts/deps build
@@ -55,6 +55,10 @@ tsan: ## ring and lane under ThreadSanitizer
 fuzz: ## feed garbage to what reads a peer's words; TIME=60 seconds each
 	@scripts/deps build lint
 	@TIME=$(or $(TIME),60) scripts/fuzz
+
+soak: all ## half an hour of random load with random kills; TIME=1800 seconds
+	@scripts/deps check
+	@BUILD=$(abspath $(BUILD)) tests/soak/run --seconds $(or $(TIME),1800)
 
 install: all ## put it under PREFIX (/usr/local), with DESTDIR in front
 	@$(MESON) install -C $(BUILD) --no-rebuild --quiet
