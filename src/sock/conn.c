@@ -155,8 +155,9 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 	return rc;
 }
 
-/* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. */
-static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struct gn_addr *from)
+/* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. If its queue is full, the socket is not connected
+ * yet, and full->len is not 0. */
+static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
 {
 	struct gn_name names[3];
 	struct ucred cred;
@@ -178,8 +179,14 @@ static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struc
 	if (rc < 0)
 		goto fail;
 	rc = -ECONNREFUSED;
-	for (int i = 0; i < count && rc == -ECONNREFUSED; i++)
+	full->len = 0;
+	for (int i = 0; i < count && rc == -ECONNREFUSED; i++) {
 		rc = gn_sys_connect(u, &names[i].sun, names[i].len);
+		if (rc == -EAGAIN)
+			*full = names[i];
+	}
+	if (rc == -EAGAIN)
+		return u;
 	if (rc < 0)
 		goto fail;
 	rc = gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len);
@@ -237,6 +244,7 @@ void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct
 static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 {
 	struct gn_addr from;
+	struct gn_name full;
 	int u, rc;
 
 	if (!gn_addr_is_local(dest)) {
@@ -247,10 +255,15 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_why(so->ep, GN_WHY_SHARED);
 		return 0;
 	}
-	u = private_connect(so, dest, &from);
+	u = private_connect(so, dest, &from, &full);
 	if (u < 0) {
 		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
 		return 0;
+	}
+	if (unlikely(full.len)) {
+		rc = gn_queue_enter(so, fd, u, &full, &from, dest);
+		if (rc != 1)
+			return rc;
 	}
 	rc = gn_swap_in(so, fd, u);
 	if (rc < 0)
@@ -340,6 +353,12 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 			return rc;
 		rc = 0;
 	}
+	if (unlikely(so->queue)) {
+		rc = gn_queue_again(so, fd);
+		if (rc != 1)
+			return rc;
+		rc = 0;
+	}
 	if (gn_flag(ep, GN_EP_EMULATED) && addr && len >= sizeof(sa_family_t))
 		return connect_again(so, fd, addr);
 	if (is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
@@ -424,6 +443,8 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 		if (rc != 1)
 			return rc;
 	}
+	if (unlikely(so->queue) && gn_queue_settle(so, fd) == -EINPROGRESS && peer)
+		return -ENOTCONN;
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
 	if (peer && gn_tcp_is_over(so, fd))

@@ -515,7 +515,7 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 		gn_unlock(&lists);
 		if (unlikely(set->set->outer))
 			gn_epset_sync(set->set);
-		else if (rc == 0 && op != EPOLL_CTL_DEL && gn_on_ring(so) && atomic_load(&set->set->sleeping))
+		else if (rc == 0 && op != EPOLL_CTL_DEL && (gn_on_ring(so) || gn_queue_waits(so)) && atomic_load(&set->set->sleeping))
 			gn_epset_poke(set->set);
 	} else {
 		rc = gn_is_hidden(fd) ? -EBADF : gn_sys_epoll_ctl(setfd, op, fd, event);
@@ -724,7 +724,8 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
 		return;
 	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && gn_flag(w->so->ep, GN_EP_EMULATED) && !(ev->events & EPOLLERR))
+		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue) &&
+		    !(ev->events & EPOLLERR))
 			break;
 	if (w == &set->kernel)
 		return;
@@ -948,6 +949,12 @@ static int look(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	return k < 0 && !n ? k : n + (k > 0 ? k : 0);
 }
 
+/* A connection of this process waits for room in a queue, of which no event tells: sleeps are to be short. */
+static inline bool somebody_queues(void)
+{
+	return unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
+}
+
 static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
 	uint64_t now;
@@ -965,42 +972,48 @@ static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max,
 		n = spin(set, events, max, deadline_ns);
 		if (n == 0)
 			n = park(set, events, max, deadline_ns, mask);
-		if (n)
+		if (n || somebody_queues())
 			return n;
 	}
+}
+
+static int wait_kernel(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	bool asleep;
+	int n = 0;
+
+	do {
+		atomic_fetch_add(&set->sleeping, 1);
+		asleep = !set->rings; /* looked at again: whoever adds the first one looks at `sleeping` after it */
+		if (likely(asleep))
+			n = kernel_wait(set, events, max, deadline_ns, mask);
+		atomic_fetch_sub(&set->sleeping, 1);
+		if (n <= 0)
+			return n;
+		filter(set, events, &n);
+	} while (n == 0 && !set->rings && !somebody_queues());
+	return n;
 }
 
 int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
-	uint64_t deadline = gn_deadline_of(timeout);
-	bool asleep;
-	int n = 0;
+	uint64_t deadline = gn_deadline_of(timeout), until;
+	int n;
 
 	(void)fd;
 	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events))
 		return -EINVAL;
 	if (unlikely(set->inner_count))
 		gn_inner_sync(set);
-	for (;;) {
-		if (set->rings) {
-			n = wait_rings(set, events, max, deadline, mask);
-			if (unlikely(set->outer))
-				gn_epset_sync(set);
-			return n;
-		}
-		atomic_fetch_add(&set->sleeping, 1);
-		asleep = !set->rings; /* looked at again: whoever adds the first one looks at `sleeping` after it */
-		if (likely(asleep))
-			n = kernel_wait(set, events, max, deadline, mask);
-		atomic_fetch_sub(&set->sleeping, 1);
-		if (unlikely(!asleep))
-			continue;
-		if (n <= 0)
-			return n;
-		filter(set, events, &n);
-		if (n)
-			return n;
-	}
+	do {
+		if (somebody_queues())
+			gn_queue_look();
+		until = somebody_queues() ? gn_queue_nap(deadline) : deadline;
+		n = set->rings ? wait_rings(set, events, max, until, mask) : wait_kernel(set, events, max, until, mask);
+	} while (n == 0 && deadline && gn_now_ns() < deadline);
+	if (unlikely(set->outer))
+		gn_epset_sync(set);
+	return n;
 }

@@ -45,6 +45,8 @@ static void child_sock(struct gn_sock *so)
 		return;
 	}
 	so->seat = gn_ep_join(so->ep);
+	so->acceptors = 0; /* threads of the parent's */
+	gn_unhide_close((int *)&so->orphan_fd);
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;

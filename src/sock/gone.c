@@ -61,6 +61,15 @@ bool gn_peer_closed(const struct gn_sock *so)
 	       (so->tx.dir && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
 }
 
+/* Of the kernel lane, before it was left. */
+static bool error_waits(int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	return gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET;
+}
+
 void gn_judge(struct gn_sock *so, int fd)
 {
 	if (gn_flag(so->ep, GN_EP_DEAD))
@@ -71,8 +80,16 @@ void gn_judge(struct gn_sock *so, int fd)
 	}
 	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
 		return;
-	if (ring_was_reset(so) || mark_is_there(so, fd))
+	if (ring_was_reset(so) || mark_is_there(so, fd) || (gn_on_ring(so) && gn_reset_is_true(so) && error_waits(fd)))
 		gn_reset_seen(so);
+}
+
+/* AF_UNIX hangs up when the peer has closed, and when it has shut both ways: then it can read what it has still. */
+void gn_hung_up(struct gn_sock *so)
+{
+	bool shut = so->tx.dir && atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT;
+
+	atomic_store(&so->peer_gone, shut ? GN_GONE_HALF : GN_GONE_CLOSED);
 }
 
 ssize_t gn_broken_pipe(const struct gn_sock *so, int flags)
@@ -140,12 +157,9 @@ void gn_leave_mark(struct gn_sock *so, int fd)
 /* The kernel lane of an emulated connection said EPIPE, or hangs up: was a reset before it? */
 void gn_kernel_gone(struct gn_sock *so, int fd)
 {
-	int error = 0;
-	socklen_t len = sizeof error;
-
-	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
+	if (error_waits(fd))
 		gn_reset_seen(so);
-	atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	gn_hung_up(so);
 }
 
 /* A blocking send came back with less than all, while the peer's buffer was full: a signal, or the peer has closed and left it unread. */

@@ -56,10 +56,22 @@ static inline void warm_up(struct gn_sock *so, int fd)
 		gn_promote_step(so, fd);
 }
 
+/* Not connected yet, because the queue of whom we call is full: 0, or what send() and recv() say. */
+static int still_queued(struct gn_sock *so, int fd, int flags)
+{
+	int rc = gn_queue_wait(so, fd, gn_io_nonblock(so, flags));
+
+	if (rc < 0 && rc != -EINTR && rc != -EINPROGRESS)
+		atomic_store(&so->ep->so_error, 0); /* told now */
+	return rc == -EINPROGRESS ? -EAGAIN : rc;
+}
+
 static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	ssize_t rc;
+	ssize_t rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
 
+	if (unlikely(rc < 0))
+		return rc;
 	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
 		more_room(so, fd);
 	if (unlikely(io->flags & MSG_OOB) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_PINNED))
@@ -112,6 +124,10 @@ static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	int rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
+
+	if (unlikely(rc < 0))
+		return rc;
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE))) {
 		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 			return -EAGAIN; /* nothing goes wrong later */

@@ -90,6 +90,17 @@ static bool left_unread(const struct gn_sock *so)
 		       atomic_load(&so->rx.dir->switch_pos);
 }
 
+/* What is left unread at a close becomes a reset in the kernel lane. TCP's peer has our end of stream already, and reads up to that. */
+static void read_rest(const struct gn_sock *so, int fd)
+{
+	char waste[16384];
+
+	if (!gn_flag(so->ep, GN_EP_EMULATED) || !atomic_load(&so->ep->tx.shut) || gn_tx_shared(so) || so->eof)
+		return;
+	for (int i = 0; i < 256 && gn_sys_recv(fd, waste, sizeof waste, MSG_DONTWAIT) > 0; i++)
+		;
+}
+
 /* Tells the peer in shared memory too, so that one that spins need not wait for the kernel's word. */
 static void say_goodbye(struct gn_sock *so, int fd)
 {
@@ -101,6 +112,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);
+	read_rest(so, fd);
 	if (!so->tx.dir)
 		return;
 	atomic_store(&so->rx.dir->deaf, reset || left_unread(so) ? GN_DEAF_RESET : GN_DEAF_CLOSED);
@@ -119,6 +131,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 		gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
 	gn_peer_drop(so);
+	gn_queue_leave(so);
 	gn_unhide_close(&so->meeting.fd);
 }
 
@@ -207,6 +220,7 @@ static void make_way(int fd)
 		if (so->meeting.fd == fd)
 			so->meeting.fd = moved;
 		gn_dgram_fd_moved(so, fd, moved);
+		gn_queue_fd_moved(so, fd, moved);
 		gn_put(so);
 	}
 }

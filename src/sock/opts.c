@@ -427,6 +427,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 
 		if (unlikely(gn_peer_waits(so)) && gn_peer_settle(so, fd) == -ECONNREFUSED)
 			return number_out(ECONNREFUSED, value, len);
+		if (unlikely(so->queue))
+			gn_queue_settle(so, fd);
 		if (!so->dgram)
 			gn_judge(so, fd);
 		error = atomic_exchange(&so->ep->so_error, 0);

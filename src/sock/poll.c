@@ -32,6 +32,8 @@ struct pollset {
 
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 {
+	if (unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed)))
+		return true;
 	for (nfds_t i = 0; i < count; i++) {
 		struct gn_sock *so = gn_get(fds[i].fd);
 		bool yes;
@@ -40,7 +42,7 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 			gn_set_sync(fds[i].fd);
 			continue;
 		}
-		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED);
+		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->queue;
 		gn_put(so);
 		if (yes)
 			return true;
@@ -99,7 +101,7 @@ static short plain_result(struct pollset *s, nfds_t i)
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_flag(so->ep, GN_EP_EMULATED)) {
 		if (!gn_flag(so->ep, GN_EP_SHUT_CARRIER))
-			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+			gn_hung_up(so);
 		gn_judge(so, s->user[i].fd);
 	}
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
@@ -221,6 +223,7 @@ static int sleep_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *m
 	int rc = 1;
 
 	if (arm_all(s)) {
+		s->capped |= unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
 		if (s->capped && (left < 0 || left > (int64_t)CAP_NS))
 			left = CAP_NS;
 		ts = gn_timespec((uint64_t)left);
@@ -237,6 +240,8 @@ static int run(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
 	int ready, rc;
 
 	for (;;) {
+		if (unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed)))
+			gn_queue_look();
 		rc = kernel_now(s);
 		if (rc < 0)
 			return rc;

@@ -82,6 +82,11 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_rx_back(so, fd);
 		return GN_OTHER_LANE;
 	}
+	if (unlikely(fin || gone)) { /* a reset goes before data, for packets */
+		gn_judge(so, fd);
+		if (atomic_load(&so->ep->so_error) == ECONNRESET)
+			return END;
+	}
 	if (there == 0)
 		return fin || gone ? GN_END : -EAGAIN;
 	if (there < (int64_t)sizeof len)

@@ -45,7 +45,7 @@ bool gn_late_words_came(const struct gn_sock *so, int fd)
 		return false;
 	if (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin) == GN_FIN_LATE)
 		return true;
-	return !gn_on_ring(so) && gn_flag(ep, GN_EP_SHUT_CARRIER) && note_read(fd) == NOTE_LATE;
+	return !gn_all_in_ring(so) && gn_flag(ep, GN_EP_SHUT_CARRIER) && note_read(fd) == NOTE_LATE;
 }
 
 /* Has the peer's half ended? */
@@ -55,13 +55,12 @@ static bool fin_came(struct gn_sock *so, int fd)
 
 	if (so->eof || atomic_load(&so->peer_gone) || (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin)))
 		return true;
-	if (gn_on_ring(so)) {
-		if (!gn_flag(so->ep, GN_EP_SHUT_CARRIER))
-			gn_check_peer(so, fd);
+	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		return gn_peer_closed(so) || (!gn_all_in_ring(so) && note_read(fd) == NOTE_FIN);
+	if (gn_all_in_ring(so)) {
+		gn_check_peer(so, fd);
 		return atomic_load(&so->peer_gone);
 	}
-	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
-		return note_read(fd) == NOTE_FIN;
 	if (gn_sys_poll(&p, 1, 0) != 1)
 		return false;
 	if (p.revents & (POLLHUP | POLLERR))
@@ -91,6 +90,15 @@ static int shut_carrier(struct gn_sock *so, int fd, int how)
 	return (int)gn_neg(gn_real.shutdown(fd, how));
 }
 
+/* Both ways are over for an emulated connection, or for one on the ring. */
+static int shut_both(struct gn_sock *so, int fd)
+{
+	so->eof = so->eof || fin_came(so, fd); /* cannot be seen afterwards */
+	if (so->rx.dir)
+		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
+	return shut_carrier(so, fd, SHUT_RDWR);
+}
+
 /* The marks first: whom the kernel wakes looks at them. */
 static int shutdown_emulated(struct gn_sock *so, int fd, int how)
 {
@@ -99,12 +107,11 @@ static int shutdown_emulated(struct gn_sock *so, int fd, int how)
 	note_halves(ep, how);
 	if (!atomic_load(&ep->tx.shut))
 		return 0;
-	if (atomic_load(&so->peer_gone) == GN_GONE_CLOSED) /* or it has shut both ways: it wants to know */
+	if (atomic_load(&so->peer_gone)) /* or it has shut both ways: it wants to know */
 		note_leave(fd, NOTE_FIN);
 	if (!atomic_load(&ep->rx.shut))
 		return (int)gn_neg(gn_real.shutdown(fd, SHUT_WR));
-	so->eof = so->eof || fin_came(so, fd); /* cannot be seen afterwards */
-	return shut_carrier(so, fd, SHUT_RDWR);
+	return shut_both(so, fd);
 }
 
 /* On the ring the end of the stream is a mark behind its last byte; the kernel's half stays open for bells, until none are needed. */
@@ -123,13 +130,11 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 	}
 	if (how != SHUT_WR) {
 		atomic_store(&ep->rx.shut, 1);
-		if (!gn_flag(ep, GN_EP_EMULATED) || atomic_load(&ep->tx.shut))
+		if (!gn_flag(ep, GN_EP_EMULATED))
 			atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 	}
-	if (how == SHUT_WR && gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut))
-		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 	if (atomic_load(&ep->tx.shut) && atomic_load(&ep->rx.shut))
-		return shut_carrier(so, fd, SHUT_RDWR);
+		return shut_both(so, fd);
 	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
 		return shut_carrier(so, fd, SHUT_RD); /* no bells come that it could stop */
 	return 0;
@@ -167,6 +172,8 @@ int gn_shutdown(struct gn_sock *so, int fd, int how)
 		return -EINVAL;
 	if (so->ep->type == SOCK_DGRAM)
 		return gn_dgram_shutdown(so, fd, how);
+	if (unlikely(gn_queue_waits(so)))
+		return gn_queue_cancel(so, fd);
 	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_tcp_is_over(so, fd))
 		return -ENOTCONN;
 	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */

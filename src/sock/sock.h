@@ -79,6 +79,7 @@ struct gn_sock {
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
 	struct gn_peer *peer;
+	struct gn_queue *queue;          /* has met a full queue (queue.c) */
 	struct gn_options *options;      /* NULL: none was set */
 	struct gn_spin spin;
 	uint32_t stalls;                 /* writes that found the reader no further */
@@ -122,6 +123,7 @@ struct gn_world {
 	struct gn_spin recv_spin, accept_spin; /* in the kernel lane: short connections have no history of their own */
 	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
 	_Atomic uint64_t rung;     /* pid << 32 | token of the last bell: gn_bell_data() */
+	_Atomic uint32_t queued;   /* sockets whose connect() waits for room: no sleep of this process may be long */
 	struct gn_pool *pool;
 	int pool_fd;
 	struct gn_sock *_Atomic *table;
@@ -246,6 +248,7 @@ bool gn_peer_closed(const struct gn_sock *so);
 bool gn_reset_is_true(const struct gn_sock *so);         /* what the kernel says of a reset, or only a bell left unread */
 void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
 void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
+void gn_hung_up(struct gn_sock *so);                    /* the kernel socket did, and not by our own doing */
 void gn_kernel_gone(struct gn_sock *so, int fd);
 void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
@@ -360,6 +363,20 @@ bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done 
 void gn_private_close(struct gn_sock *so, int fd);
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
+
+/* queue.c: callers of a private face whose queue is full */
+bool gn_queue_waits(const struct gn_sock *so);          /* connect() was answered EINPROGRESS and there was no room since */
+/* u: bound, and found the queue of `at` full. 1: it is connected now; 0: closed, take the public face; errors of connect(). */
+int gn_queue_enter(struct gn_sock *so, int fd, int u, const struct gn_name *at, const struct gn_addr *from, const struct gn_addr *dest);
+int gn_queue_settle(struct gn_sock *so, int fd);        /* tries again. 0: not or no longer waiting; -EINPROGRESS; the error, once */
+int gn_queue_wait(struct gn_sock *so, int fd, bool nonblock); /* likewise, but waits; -EINTR */
+int gn_queue_again(struct gn_sock *so, int fd);         /* connect() once more: 1: not for us, else the answer */
+int gn_queue_cancel(struct gn_sock *so, int fd);
+void gn_queue_look(void);                               /* before this process sleeps: all that wait try again */
+uint64_t gn_queue_nap(uint64_t deadline_ns);            /* until when it may sleep */
+void gn_queue_leave(struct gn_sock *so);
+void gn_queue_free(struct gn_sock *so);
+void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 
 /* accept.c */
 bool gn_listener_orphaned(struct gn_sock *so, int fd);  /* the last descriptor is closed while threads wait in accept(): they keep it */

@@ -136,7 +136,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0 && done)
 			return (ssize_t)done;
 		if (n == -EPIPE)
-			return gn_broken_pipe(so, io->flags);
+			return gn_send_to_gone(so, fd, io, 0);
 		if (n < 0)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {

@@ -49,6 +49,7 @@ void gn_put_slow(struct gn_sock *so)
 	} else {
 		gn_dgram_free(so);
 		gn_peer_free(so);
+		gn_queue_free(so);
 		gn_segment_unmap(&so->segment);
 		gn_stats_retire(so);
 		gn_ep_leave(so->ep);

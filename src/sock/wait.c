@@ -57,9 +57,9 @@ void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 	if ((rc != 0 && rc != -EPIPE) || gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		return;
 	hup = gn_sys_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP); /* the end of a half, or of all? */
-	if (hup && (!so->tx.dir || atomic_load(&so->tx.dir->deaf) != GN_DEAF_SHUT)) /* shutdown of both ways hangs up too */
-		atomic_store(&so->peer_gone, GN_GONE_CLOSED);
-	else if (hup || rc == 0)
+	if (hup)
+		gn_hung_up(so);
+	else if (rc == 0)
 		atomic_store(&so->peer_gone, GN_GONE_HALF);
 }
 

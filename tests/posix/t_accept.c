@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* accept and the backlog: flags, callers already gone, a full queue, a listener that closes on its callers. */
+#include <sys/epoll.h>
+
 #include "obs.h"
 
 static const uint32_t kinds[] = { TCP4, TCP6, MAPPED, UNIXP, UNIXA, SEQP };
@@ -245,6 +247,165 @@ static void internet_queue_blocks(struct obs *o)
 	close(lfd);
 }
 
+static void internet_backlogs(struct obs *o)
+{
+	static const uint32_t inet[] = { TCP4, TCP6, MAPPED };
+	struct obs_name at;
+
+	(void)o;
+	for (int k = 0; k < 3; k++)
+		for (int backlog = 0; backlog < 4; backlog++) {
+			int lfd = listener(inet[k], backlog, &at), c[6], in = 0;
+
+			for (int i = 0; i < 6; i++)
+				c[i] = caller(inet[k], &at, SOCK_NONBLOCK);
+			for (int i = 0; i < 6; i++) {
+				struct pollfd p = { .fd = c[i], .events = POLLOUT };
+
+				in += poll(&p, 1, 20) == 1;
+			}
+			note("kind %x backlog %d: %d in, accepted %d", inet[k], backlog, in, accept(lfd, NULL, NULL) >= 0);
+			for (int i = 0; i < 6; i++)
+				close(c[i]);
+			close(lfd);
+		}
+}
+
+static int full_queue(struct obs_name *at, int *in, int *out)
+{
+	int lfd = listener(TCP4, 0, at);
+
+	*in = caller(TCP4, at, 0);
+	*out = sock_of(TCP4, SOCK_NONBLOCK);
+	obs("connect to a full queue", connect(*out, (struct sockaddr *)&at->sa, at->len));
+	return lfd;
+}
+
+/* Everything that can be asked of a socket that is on its way. */
+static void on_its_way(struct obs *o)
+{
+	struct obs_name at;
+	int c, d, a, lfd = full_queue(&at, &c, &d);
+
+	(void)o;
+	obs_poll(d, POLLIN | POLLOUT | POLLRDHUP);
+	obs("connect again", connect(d, (struct sockaddr *)&at.sa, at.len));
+	obs_send(d, "x", MSG_NOSIGNAL);
+	obs_recv(d, 1, 0);
+	obs_names("caller", d);
+	obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
+	obs_getopt("SO_ACCEPTCONN", d, SOL_SOCKET, SO_ACCEPTCONN);
+	obs_getopt("SO_DOMAIN", d, SOL_SOCKET, SO_DOMAIN);
+	close(accept(lfd, NULL, NULL));
+	obs_poll_until(d, POLLOUT);
+	obs("connect again", connect(d, (struct sockaddr *)&at.sa, at.len));
+	obs("connect again", connect(d, (struct sockaddr *)&at.sa, at.len));
+	obs_names("caller", d);
+	a = accept(lfd, NULL, NULL);
+	obs_names("accepted", a);
+	nonblock(d, false);
+	obs_send(d, "there", 0);
+	obs_recv(a, 10, 0);
+	obs_send(a, "and back", 0);
+	obs_recv(d, 10, 0);
+	warm_pair(a, d);
+	close(a);
+	obs_recv(d, 10, 0);
+	close(c);
+	close(d);
+	close(lfd);
+}
+
+static void its_listener_closes(struct obs *o)
+{
+	struct obs_name at;
+	int c, d, lfd = full_queue(&at, &c, &d);
+
+	(void)o;
+	obs("close", close(lfd));
+	obs_poll_until(d, POLLOUT);
+	obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
+	obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
+	obs_send(d, "x", MSG_NOSIGNAL);
+	obs("connect again", connect(d, (struct sockaddr *)&at.sa, at.len));
+	close(c);
+	close(d);
+}
+
+static void its_caller_closes(struct obs *o)
+{
+	struct obs_name at;
+	int c, d, a, lfd = full_queue(&at, &c, &d);
+
+	(void)o;
+	obs("close", close(d));
+	nonblock(lfd, true);
+	a = accept(lfd, NULL, NULL);
+	note("accepted: %d", a >= 0);
+	close(a);
+	obs("accept, nobody", accept(lfd, NULL, NULL));
+	close(c);
+	close(lfd);
+}
+
+static void its_caller_shuts(struct obs *o)
+{
+	(void)o;
+	for (int how = 0; how < 3; how++) {
+		struct obs_name at;
+		int c, d, lfd = full_queue(&at, &c, &d);
+
+		obs("shutdown", shutdown(d, how));
+		obs_poll(d, POLLIN | POLLOUT | POLLRDHUP);
+		obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
+		close(c);
+		close(d);
+		close(lfd);
+	}
+}
+
+/* Asleep in epoll_wait(), and in a blocking connect(), when room comes. */
+static void waits_for_room(struct obs *o)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP, .data.u64 = 7 };
+	struct obs_name at;
+	int c, d, lfd = full_queue(&at, &c, &d), set = epoll_create1(0);
+	pthread_t t;
+
+	(void)o;
+	epoll_ctl(set, EPOLL_CTL_ADD, d, &ev);
+	obs("nothing yet", epoll_wait(set, &ev, 1, 30));
+	pthread_create(&t, NULL, late_accept, &lfd);
+	obs_events("room", epoll_wait(set, &ev, 1, 10000), ev.events);
+	pthread_join(t, NULL);
+	obs("told again", epoll_wait(set, &ev, 1, 0));
+	obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
+	close(c);
+	c = sock_of(TCP4, 0);
+	pthread_create(&t, NULL, late_accept, &lfd);
+	obs("blocked connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+	pthread_join(t, NULL);
+	obs_names("caller", c);
+	close(set);
+	close(c);
+	close(d);
+	close(lfd);
+}
+
+static void blocked_and_closed(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(TCP4, 0, &at), c = caller(TCP4, &at, 0), d = sock_of(TCP4, 0);
+	pthread_t t;
+
+	(void)o;
+	pthread_create(&t, NULL, late_close, &lfd);
+	obs("blocked connect", connect(d, (struct sockaddr *)&at.sa, at.len));
+	pthread_join(t, NULL);
+	close(c);
+	close(d);
+}
+
 static void *caller_thread(void *arg)
 {
 	const struct obs_name *at = arg;
@@ -323,6 +484,13 @@ int main(int argc, char **argv)
 		{ "a full local queue closes", local_queue_closes, SOLO, 0 },
 		{ "a full internet queue", internet_queue, SOLO, SLOW },
 		{ "a full internet queue blocks", internet_queue_blocks, SOLO, SLOW },
+		{ "internet backlogs", internet_backlogs, SOLO, SLOW },
+		{ "on the way into a full queue", on_its_way, SOLO, SLOW },
+		{ "on the way, and the listener closes", its_listener_closes, SOLO, SLOW },
+		{ "on the way, and the caller closes", its_caller_closes, SOLO, SLOW },
+		{ "on the way, and shutdown", its_caller_shuts, SOLO, SLOW },
+		{ "room in a full queue wakes", waits_for_room, SOLO, SLOW },
+		{ "blocked at a full queue that closes", blocked_and_closed, SOLO, SLOW },
 		{ "a blocked accept wakes", blocked_accept_wakes, SOLO, 0 },
 		{ "a listener closed under accept", close_under_accept, SOLO, 0 },
 		{ 0 },
