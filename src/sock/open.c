@@ -135,14 +135,32 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_unhide_close(&so->meeting.fd);
 }
 
+/* The private face of a listener whose last descriptor this is goes after the public one: who waits in its queue tries that one then. */
+static int face_of_last(int fd)
+{
+	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(&gn_world.table[fd]) : NULL;
+	int face = -1;
+
+	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || atomic_load(&so->acceptors))
+		return -1;
+	face = so->private_fd;
+	so->private_fd = -1;
+	return face;
+}
+
 int gn_close(int fd)
 {
+	int face, rc;
+
 	if (gn_is_vfork_child())
 		return (int)gn_neg(gn_real.close(fd));
 	if (gn_is_hidden(fd))
 		return -EBADF;
+	face = face_of_last(fd);
 	gn_table_clear(fd);
-	return (int)gn_neg(gn_real.close(fd));
+	rc = (int)gn_neg(gn_real.close(fd));
+	gn_unhide_close(&face);
+	return rc;
 }
 
 void gn_forget(int fd)

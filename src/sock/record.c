@@ -85,7 +85,7 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(fin || gone)) { /* a reset goes before data, for packets */
 		gn_judge(so, fd);
 		if (atomic_load(&so->ep->so_error) == ECONNRESET)
-			return END;
+			return GN_END;
 	}
 	if (there == 0)
 		return fin || gone ? GN_END : -EAGAIN;
