@@ -80,6 +80,10 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 
 	if (!so)
 		return gn_real.recvfrom(fd, buf, len, flags, addr, addr_len);
+	if (io.bad && gn_is_beyond(buf)) {
+		gn_put(so);
+		return gn_ret(-EFAULT);
+	}
 	if (addr && !nowhere) {
 		io.name = addr;
 		io.name_len = *addr_len;

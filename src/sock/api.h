@@ -43,16 +43,23 @@ struct gn_io {
 	size_t bad;             /* 0, or 1 + the bytes before the first buffer that cannot be one: gn_is_nowhere() */
 };
 
+#ifdef __x86_64__
+#define GN_ADDRESS_END ((uintptr_t)1 << 56) /* five levels of pages */
+#else
+#define GN_ADDRESS_END UINTPTR_MAX /* the uppermost byte may be a tag */
+#endif
+
 /* No buffer is there, on any machine: the first page, or not an address of a process. Others that are not mapped fault where they are
  * touched, as in memcpy(); looking for them would cost a system call. */
 static inline bool gn_is_nowhere(const void *p, size_t len)
 {
-#ifdef __x86_64__
-	const uintptr_t top = (uintptr_t)1 << 56; /* five levels of pages */
-#else
-	const uintptr_t top = UINTPTR_MAX; /* the uppermost byte may be a tag */
-#endif
-	return unlikely((uintptr_t)p - 4096 >= top - 4096) && len;
+	return unlikely((uintptr_t)p - 4096 >= GN_ADDRESS_END - 4096) && len;
+}
+
+/* Of these the kernel refuses those that are no address of a process before it does anything else; the first page when it touches it. */
+static inline bool gn_is_beyond(const void *p)
+{
+	return (uintptr_t)p >= GN_ADDRESS_END;
 }
 
 /* io.c */

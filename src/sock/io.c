@@ -188,6 +188,22 @@ static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc;
 }
 
+/* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)). */
+static void nobodys_credentials(struct gn_io *io, size_t room)
+{
+	static const struct ucred nobody = {0, 65534, 65534};
+	struct msghdr msg = {.msg_control = io->control, .msg_controllen = room};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	if (room < CMSG_LEN(sizeof nobody)) {
+		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
+		return;
+	}
+	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof nobody), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_CREDENTIALS};
+	memcpy(CMSG_DATA(c), &nobody, sizeof nobody);
+	io->control_len = GN_MIN(room, CMSG_SPACE(sizeof nobody));
+}
+
 static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	size_t room = io->control_len;
@@ -208,6 +224,8 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		else
 			io->name_len = 0;
 		io->control_len = io->from_kernel ? io->control_len : 0;
+		if (unlikely(gn_flag(so->ep, GN_EP_PASSCRED)) && !io->from_kernel && rc > 0)
+			nobodys_credentials(io, room);
 	} else if (rc == GN_OTHER_LANE) {
 		io->control_len = room;
 	}
@@ -231,6 +249,8 @@ ssize_t gn_send_buf(struct gn_sock *so, int fd, const void *buf, size_t len, int
 	struct iovec iov = {(void *)(uintptr_t)buf, len};
 	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
 
+	if (unlikely(io.bad) && gn_is_beyond(buf))
+		return -EFAULT;
 	return gn_send_io(so, fd, &io);
 }
 
@@ -239,6 +259,8 @@ ssize_t gn_recv_buf(struct gn_sock *so, int fd, void *buf, size_t len, int flags
 	struct iovec iov = {buf, len};
 	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
 
+	if (unlikely(io.bad) && gn_is_beyond(buf))
+		return -EFAULT;
 	return gn_recv_io(so, fd, &io);
 }
 
@@ -253,8 +275,11 @@ static ssize_t vector_total(const struct iovec *iov, size_t count, size_t *bad)
 	if (gn_is_nowhere(iov, count))
 		return -EFAULT;
 	for (size_t i = 0; i < count; i++) {
-		if (gn_is_nowhere(iov[i].iov_base, iov[i].iov_len) && !*bad)
-			*bad = total + 1;
+		if (gn_is_nowhere(iov[i].iov_base, iov[i].iov_len)) {
+			if (gn_is_beyond(iov[i].iov_base))
+				return -EFAULT;
+			*bad = *bad ? *bad : total + 1;
+		}
 		if (__builtin_add_overflow(total, iov[i].iov_len, &total) || total > SSIZE_MAX)
 			return -EINVAL;
 	}

@@ -196,6 +196,8 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
 	if (unlikely(so->peer) && rc > 0 && io->name && io->name_len)
 		io->name_len = GN_MAX(gn_peer_source(so, io->name, room), io->name_len);
+	if (unlikely(rc == -EFAULT) && so->ep->type == SOCK_SEQPACKET && !(io->flags & MSG_PEEK))
+		atomic_fetch_add(&half->kernel_msgs, 1); /* the packet is lost (unix_dgram_recvmsg) and its place counts */
 	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);
 	return rc;
 }

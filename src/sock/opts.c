@@ -75,6 +75,19 @@ static void option_note(struct gn_sock *so, int level, int name, const void *val
 	gn_unlock(&gn_world.big);
 }
 
+static void option_forget(struct gn_sock *so, int level, int name)
+{
+	struct gn_option *o;
+
+	if (likely(!option_find(so, level, name)))
+		return;
+	gn_lock(&gn_world.big);
+	o = options_own(so) ? option_find(so, level, name) : NULL;
+	if (o)
+		*o = so->options->option[--so->options->count];
+	gn_unlock(&gn_world.big);
+}
+
 void gn_options_free(struct gn_sock *so)
 {
 	if (!so->options)
@@ -180,6 +193,8 @@ void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int 
 
 		option_done(so, o->level, o->name, o->value, o->len);
 	}
+	option_forget(so, IPPROTO_TCP, TCP_DEFER_ACCEPT); /* of listeners only */
+	option_forget(so, IPPROTO_TCP, TCP_FASTOPEN);
 	gn_options_replay(so, fd);
 }
 
@@ -301,12 +316,19 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 
 static void pin_for_option(struct gn_sock *so, int fd, int level, int name, const void *value)
 {
-	int offset;
+	int offset, on;
 
 	if (level != SOL_SOCKET)
 		return;
 	if (name == SO_PASSCRED || name == SO_PASSSEC)
 		gn_pin(so, fd, GN_WHY_ANCILLARY);
+	if (name == SO_PASSCRED) {
+		memcpy(&on, value, sizeof on);
+		if (on)
+			atomic_fetch_or(&so->ep->flags, GN_EP_PASSCRED);
+		else
+			atomic_fetch_and(&so->ep->flags, ~GN_EP_PASSCRED);
+	}
 	if (name != SO_PEEK_OFF)
 		return;
 	gn_pin(so, fd, GN_WHY_OPTION);

@@ -157,6 +157,8 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	size_t need = gn_flag(so->ep, GN_EP_EMULATED) ? gn_least(so, io) : 1;
 	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+	struct pollfd end = {fd, POLLRDHUP, 0};
+	bool ended = false; /* in the kernel socket, known before the look */
 	uint32_t in_ring;
 	ssize_t n;
 	int rc;
@@ -165,16 +167,18 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 		n = look_locked(so, fd, io, &in_ring);
 		if (n == GN_END)
 			return gn_recv_end(so, fd);
-		if (n < 0 || (n > 0 && ((size_t)n >= need || has_ended(so))))
+		if (n < 0 || (n > 0 && ((size_t)n >= need || ended || has_ended(so))))
 			return n;
 		if (n == 0 && atomic_load(&so->ep->rx.shut))
 			return 0;
 		if (gn_io_nonblock(so, io->flags))
 			return n ? n : -EAGAIN;
-		if (in_ring < (size_t)n) /* some of it is in the kernel socket: no sleep there would last */
+		if (in_ring < (size_t)n) { /* some of it is in the kernel socket: no sleep there would last */
 			rc = gn_nap(fd, deadline);
-		else
+			ended = gn_sys_poll(&end, 1, 0) > 0;
+		} else {
 			rc = gn_wait_rx(so, fd, deadline, in_ring, n > 0);
+		}
 		if (rc < 0 && rc != -EPIPE)
 			return n ? n : rc;
 	}

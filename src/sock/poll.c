@@ -17,6 +17,7 @@
 struct entry {
 	struct gn_sock *so; /* held; NULL: the kernel's alone */
 	bool ring;
+	bool low; /* in the kernel lane, and TCP would wait for more than a byte: SO_RCVLOWAT */
 };
 
 struct pollset {
@@ -56,7 +57,7 @@ static bool entry_make(struct pollset *s, nfds_t i)
 	struct gn_sock *so = gn_get(u->fd);
 
 	s->kernel[i] = *u;
-	s->entry[i] = (struct entry){so, false};
+	s->entry[i] = (struct entry){so, false, false};
 	s->twin[i] = -1;
 	if (so && gn_on_ring(so)) {
 		s->entry[i].ring = true;
@@ -64,6 +65,10 @@ static bool entry_make(struct pollset *s, nfds_t i)
 		return true;
 	}
 	s->others += u->fd >= 0;
+	if (so && unlikely(gn_low_water(so) > 1)) {
+		s->entry[i].low = true;
+		s->kernel[i].events &= (short)~(POLLIN | POLLRDNORM); /* the kernel socket would wake us at the first byte */
+	}
 	if (so && so->private_fd >= 0) {
 		s->twin[i] = (int)s->kernel_count;
 		s->kernel[s->kernel_count++] = (struct pollfd){so->private_fd, u->events, 0};
@@ -108,6 +113,8 @@ static short plain_result(struct pollset *s, nfds_t i)
 		r &= (short)~POLLHUP;
 	if (so && atomic_load(&so->ep->so_error))
 		r |= POLLERR;
+	if (unlikely(s->entry[i].low))
+		r |= gn_low_ready(so, s->user[i].fd) & s->user[i].events;
 	if (so && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->rx.shut))
 		r |= s->user[i].events & (POLLIN | POLLRDNORM | POLLRDHUP);
 	if (so && gn_flag(so->ep, GN_EP_EMULATED))
@@ -181,6 +188,7 @@ static bool arm_all(struct pollset *s)
 	s->capped = false;
 	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
+		s->capped |= s->entry[i].low;
 		if (!s->entry[i].ring)
 			continue;
 		ring_wish(s, i);

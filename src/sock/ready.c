@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Readiness of endpoints on the ring, in poll(2)'s bits; and asking the peer for bells before a sleep. */
+#include <sys/ioctl.h>
+
 #include "sock/io.h"
 
 #define IN_BITS (POLLIN | POLLRDNORM)
@@ -22,12 +24,14 @@ static short kernel_bits(int fd, short ask)
 	return gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-/* SO_RCVLOWAT, which TCP's readiness heeds and that of AF_UNIX does not; no more than a blocked writer leaves there. */
-static uint32_t low_water(const struct gn_sock *so)
+/* In the kernel lane, for sockets with a low water of more than a byte. */
+short gn_low_ready(struct gn_sock *so, int fd)
 {
-	uint32_t low = atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed);
+	int there = 0;
 
-	return gn_flag(so->ep, GN_EP_EMULATED) ? GN_MIN(low, gn_ring_room(&so->rx)) : 0;
+	if (kernel_bits(fd, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR))
+		return IN_BITS;
+	return gn_sys_ioctl(fd, FIONREAD, &there) == 0 && there > 0 && (uint32_t)there >= gn_low_water(so) ? IN_BITS : 0;
 }
 
 /* POLLIN and what goes with it. The ring's words are read without the lock: a moment's picture, as poll gives anyway. */
@@ -47,7 +51,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 		return IN_BITS | POLLRDHUP;
 	queued = head - so->ep->rx.ring.own;
 	if (queued) /* an urgent byte overtakes what is left in the ring */
-		return (queued >= low_water(so) ? IN_BITS : 0) | shut |
+		return (queued >= GN_MIN(gn_low_water(so), gn_ring_room(&so->rx)) ? IN_BITS : 0) | shut |
 		       (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
 					  ? kernel_bits(fd, POLLPRI)
 					  : 0);

@@ -132,6 +132,8 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 			return GN_OTHER_LANE;
 	}
 	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
+	if (unlikely(rc == -EFAULT) && !(io->flags & MSG_PEEK))
+		atomic_fetch_add(&so->ep->rx.kernel_msgs, 1); /* the packet is lost, and its place counts */
 	if (rc < 0)
 		return rc;
 	io->control_len = msg.msg_controllen;

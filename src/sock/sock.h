@@ -332,6 +332,14 @@ static inline ssize_t gn_neg(ssize_t rc)
 	return rc < 0 ? -errno : rc;
 }
 
+/* SO_RCVLOWAT as readiness means it: TCP's does, that of AF_UNIX does not. */
+static inline uint32_t gn_low_water(const struct gn_sock *so)
+{
+	return gn_flag(so->ep, GN_EP_EMULATED) ? atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed) : 0;
+}
+
+short gn_low_ready(struct gn_sock *so, int fd);         /* ready.c: readable in the kernel lane, in that sense */
+
 /* opts.c */
 void gn_options_free(struct gn_sock *so);
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
