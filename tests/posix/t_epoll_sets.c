@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: MIT */
+/* ring: yes */
+/* epoll among several: sets, threads and processes that share a connection; registrations that come and go while somebody sleeps. */
+#include "obs.h"
+
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
+#define SLEEPERS 4
+
+struct waiter {
+	pthread_t thread;
+	pid_t tid;
+	int ep, rounds, n;
+	uint32_t rearm; /* events to arm a one-shot registration with again; 0: do not */
+	int fd;
+	long got;
+	struct epoll_event ev;
+};
+
+static int ep_add(int ep, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = data };
+
+	return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static int ep_of(int fd, uint32_t events)
+{
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+
+	if (ep < 0 || ep_add(ep, fd, events, (uint64_t)fd))
+		die("epoll");
+	return ep;
+}
+
+static void show(const char *what, int ep, int timeout)
+{
+	struct epoll_event ev[8];
+	int rc = epoll_wait(ep, ev, 8, timeout);
+	unsigned all = 0;
+
+	for (int i = 0; i < rc; i++)
+		all |= ev[i].events;
+	obs_events(what, rc, all);
+}
+
+/* One wait, and nothing is read. */
+static void *wait_once(void *arg)
+{
+	struct waiter *w = arg;
+
+	__atomic_store_n(&w->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	w->n = epoll_wait(w->ep, &w->ev, 1, 3000);
+	return NULL;
+}
+
+static void asleep(struct waiter *w)
+{
+	pid_t tid;
+
+	while (!(tid = __atomic_load_n(&w->tid, __ATOMIC_ACQUIRE)))
+		usleep(100);
+	if (!thread_asleep(getpid(), tid, -1))
+		die("the waiter");
+}
+
+static void waiter_start(struct waiter *w, int ep, void *(*fn)(void *))
+{
+	*w = (struct waiter){ .ep = ep };
+	if (pthread_create(&w->thread, NULL, fn, w))
+		die("pthread_create");
+	asleep(w);
+}
+
+/* Level-triggered sets of two threads: each is woken by the same byte. */
+static void two_sets_asleep(struct obs *o)
+{
+	struct waiter w[2];
+
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 2; i++)
+			waiter_start(&w[i], ep_of(o->fd, round % 2 ? EPOLLIN : EPOLLIN | EPOLLET), wait_once);
+		peer_text(o, op_puts, 0, "x");
+		for (int i = 0; i < 2; i++) {
+			pthread_join(w[i].thread, NULL);
+			if (w[i].n != 1 || w[i].ev.events != EPOLLIN)
+				note("round %d waiter %d: %d %x", round, i, w[i].n, w[i].ev.events);
+			close(w[i].ep);
+		}
+		obs_recv(o->fd, 10, MSG_DONTWAIT);
+	}
+}
+
+/* In one set a thread sleeps, another blocks in recv: the byte is the reader's, or the waiter's too; nobody is forgotten. */
+static void *read_once(void *arg)
+{
+	struct waiter *w = arg;
+	char c;
+
+	__atomic_store_n(&w->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	w->n = (int)recv(w->ep, &c, 1, 0);
+	return NULL;
+}
+
+static void reader_and_waiter(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+	struct waiter w, r;
+
+	for (int round = 0; round < 20; round++) {
+		waiter_start(&w, ep, wait_once);
+		waiter_start(&r, o->fd, read_once);
+		peer_text(o, op_puts, 0, "xy");
+		pthread_join(r.thread, NULL);
+		pthread_join(w.thread, NULL);
+		if (r.n != 1 || w.n != 1)
+			note("round %d: reader %d waiter %d", round, r.n, w.n);
+		obs_recv(o->fd, 10, MSG_DONTWAIT);
+	}
+}
+
+static void reader_and_poller(struct obs *o)
+{
+	struct waiter r;
+	struct pollfd p = { .fd = o->fd, .events = POLLIN };
+
+	for (int round = 0; round < 20; round++) {
+		waiter_start(&r, o->fd, read_once);
+		peer_text(o, op_puts, 0, "xy");
+		if (poll(&p, 1, 3000) != 1 || p.revents != POLLIN)
+			note("round %d: %x", round, (unsigned)p.revents);
+		pthread_join(r.thread, NULL);
+		obs_recv(o->fd, 10, MSG_DONTWAIT);
+	}
+}
+
+static void exclusive_asleep(struct obs *o)
+{
+	struct waiter w[2];
+	int woken;
+
+	for (int round = 0; round < 10; round++) {
+		for (int i = 0; i < 2; i++)
+			waiter_start(&w[i], ep_of(o->fd, EPOLLIN | EPOLLEXCLUSIVE), wait_once);
+		peer_text(o, op_puts, 0, "x");
+		settle(o->fd);
+		/* One or both, says the manual: the last is let go by a second byte. */
+		peer_text(o, op_puts, 0, "y");
+		woken = 0;
+		for (int i = 0; i < 2; i++) {
+			pthread_join(w[i].thread, NULL);
+			woken += w[i].n == 1;
+			close(w[i].ep);
+		}
+		if (woken != 2)
+			note("round %d: %d woken", round, woken);
+		while (recv(o->fd, &(char){ 0 }, 1, MSG_DONTWAIT) == 1)
+			;
+	}
+}
+
+/* Several threads, one set, one-shot: whoever gets the event reads, and arms it again. */
+static void *one_shot_worker(void *arg)
+{
+	struct waiter *w = arg;
+	struct epoll_event ev;
+	char buf[7];
+	ssize_t rc;
+
+	for (;;) {
+		if (epoll_wait(w->ep, &ev, 1, 3000) != 1)
+			return NULL;
+		rc = recv(w->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (rc > 0)
+			w->got += rc;
+		ev = (struct epoll_event){ .events = w->rearm };
+		if (epoll_ctl(w->ep, EPOLL_CTL_MOD, w->fd, &ev))
+			return NULL;
+		if (rc == 0)
+			return NULL;
+	}
+}
+
+static void one_shot_threads(struct obs *o)
+{
+	uint32_t how = EPOLLIN | EPOLLONESHOT | (o->kind & (TCP4 | UNIXP) ? EPOLLET : 0);
+	int ep = ep_of(o->fd, how);
+	struct waiter w[SLEEPERS];
+	long sum = 0;
+
+	for (int i = 0; i < SLEEPERS; i++) {
+		w[i] = (struct waiter){ .ep = ep, .fd = o->fd, .rearm = how };
+		pthread_create(&w[i].thread, NULL, one_shot_worker, &w[i]);
+	}
+	for (int i = 0; i < 200; i++)
+		peer(o, op_send, 20, 0);
+	peer(o, op_shutdown, SHUT_WR, 0);
+	for (int i = 0; i < SLEEPERS; i++) {
+		pthread_join(w[i].thread, NULL);
+		sum += w[i].got;
+	}
+	obs("together they got", sum);
+}
+
+/* Two descriptors of one socket in one set: each has its event, its bits, its way to go. */
+static void two_descriptors(struct obs *o)
+{
+	int copy = dup(o->fd), ep = ep_of(o->fd, EPOLLIN);
+	struct epoll_event ev[4];
+	uint64_t sum = 0;
+	int rc;
+
+	obs("add the copy", ep_add(ep, copy, EPOLLIN | EPOLLET, 1000));
+	peer_text(o, op_puts, 0, "x");
+	settle(o->fd);
+	rc = epoll_wait(ep, ev, 4, 3000);
+	for (int i = 0; i < rc; i++)
+		sum += ev[i].data.u64 == 1000 ? 1000 : 1;
+	obs("both", rc);
+	note("one each: %d", sum == 1001);
+	show("level only", ep, 0);
+	obs("close the first", close(o->fd));
+	show("its registration stays", ep, 0);
+	obs_recv(copy, 10, 0);
+	show("quiet", ep, 0);
+	peer_text(o, op_puts, 0, "y");
+	settle(copy);
+	show("both again", ep, 3000);
+	obs("del by the closed number", epoll_ctl(ep, EPOLL_CTL_DEL, o->fd, NULL));
+	obs("del the copy", epoll_ctl(ep, EPOLL_CTL_DEL, copy, NULL));
+	show("the first is there still", ep, 0);
+	obs("close the copy", close(copy));
+	show("gone", ep, 0);
+	o->fd = -1;
+}
+
+struct change {
+	struct waiter *w;
+	struct obs *o;
+	int ep;
+};
+
+/* A registration that goes while somebody sleeps on it: what comes afterwards wakes nobody. */
+static void removed_asleep(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN), fds[2];
+	struct waiter w;
+
+	if (pipe(fds))
+		die("pipe");
+	ep_add(ep, fds[0], EPOLLIN, 77);
+	waiter_start(&w, ep, wait_once);
+	obs("del", epoll_ctl(ep, EPOLL_CTL_DEL, o->fd, NULL));
+	peer_text(o, op_puts, 0, "x");
+	settle(o->fd);
+	obs("write", write(fds[1], "x", 1));
+	pthread_join(w.thread, NULL);
+	obs("woken", w.n);
+	note("by the pipe: %d", w.ev.data.u64 == 77);
+	obs("add", ep_add(ep, o->fd, EPOLLIN | EPOLLET, 5));
+	obs("read", read(fds[0], &(char){ 0 }, 1));
+	show("added with data", ep, 3000);
+	show("edge", ep, 0);
+}
+
+static void closed_asleep(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN | EPOLLRDHUP), fds[2];
+	struct waiter w;
+
+	if (pipe(fds))
+		die("pipe");
+	ep_add(ep, fds[0], EPOLLIN, 77);
+	waiter_start(&w, ep, wait_once);
+	obs("close", close(o->fd));
+	o->fd = -1;
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	obs("write", write(fds[1], "x", 1));
+	pthread_join(w.thread, NULL);
+	obs("woken", w.n);
+	note("by the pipe: %d", w.ev.data.u64 == 77);
+}
+
+/* Interest that changes while somebody sleeps. */
+static void modified_asleep(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT, .data.u64 = 9 };
+	struct waiter w;
+
+	waiter_start(&w, ep, wait_once);
+	obs("mod", epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev));
+	pthread_join(w.thread, NULL);
+	obs_events("woken", w.n, w.ev.events);
+	note("data %d", (int)w.ev.data.u64);
+	ev.events = EPOLLIN;
+	obs("mod", epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev));
+	waiter_start(&w, ep, wait_once);
+	ev.events = 0;
+	obs("mod", epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev));
+	peer_text(o, op_puts, 0, "x");
+	settle(o->fd);
+	ev.events = EPOLLIN | EPOLLET;
+	obs("mod", epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev));
+	pthread_join(w.thread, NULL);
+	obs_events("woken", w.n, w.ev.events);
+}
+
+/* In the set before it is anything. */
+static void added_before_connect(struct obs *o)
+{
+	struct obs_name at;
+	uint32_t kind = o->kind & TCP6 ? TCP6 : o->kind & UNIXP ? UNIXP : TCP4;
+	int l = listener(kind, 5, &at), c = sock_of(kind, SOCK_NONBLOCK), ep = ep_of(c, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET), s;
+	char b = 0;
+	long in = 0;
+
+	show("not connected", ep, 0);
+	if (connect(c, (struct sockaddr *)&at.sa, at.len) && errno != EINPROGRESS)
+		die("connect");
+	s = accept(l, NULL, NULL);
+	show("connected", ep, 3000);
+	for (int i = 0; i < 200; i++) {
+		if (send(s, &b, 1, 0) != 1)
+			die("send");
+		show(i ? "" : "first byte", ep, 3000);
+		while (recv(c, &b, 1, 0) == 1)
+			in++;
+		if (send(c, &b, 1, 0) != 1 || recv(s, &b, 1, 0) != 1)
+			die("back");
+	}
+	obs("bytes", in);
+	show("quiet", ep, 0);
+	close(s);
+	show("closed", ep, 3000);
+}
+
+static void three_deep(struct obs *o)
+{
+	int a = ep_of(o->fd, EPOLLIN), b = ep_of(a, EPOLLIN), c = ep_of(b, EPOLLIN | (o->kind & UNIXP ? 0 : EPOLLET));
+	struct waiter w;
+
+	for (int i = 0; i < 5; i++) {
+		waiter_start(&w, c, wait_once);
+		peer_text(o, op_puts, 0, "x");
+		pthread_join(w.thread, NULL);
+		obs_events("outermost", w.n, w.ev.events);
+		show("middle", b, 0);
+		show("innermost", a, 0);
+		obs_recv(o->fd, 10, 0);
+		show("innermost quiet", a, 0);
+		show("middle quiet", b, 0);
+	}
+	obs("close the middle", close(b));
+	peer_text(o, op_puts, 0, "x");
+	settle(o->fd);
+	show("nothing comes through", c, 0);
+	show("innermost", a, 0);
+}
+
+/* Partial reads with edges: what is left is no news, what comes is. */
+static void edges_and_partial_reads(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN | EPOLLET);
+
+	for (int i = 0; i < 5; i++) {
+		peer_text(o, op_puts, 0, "0123456789");
+		show("ten", ep, 3000);
+		obs_recv(o->fd, 3, 0);
+		show("seven left", ep, 0);
+		obs_recv(o->fd, 3, MSG_PEEK);
+		show("looked at", ep, 0);
+		peer_text(o, op_puts, 0, "ab");
+		settle(o->fd);
+		show("two more", ep, 3000);
+		obs_recv(o->fd, 100, 0);
+		show("empty", ep, 0);
+	}
+}
+
+static void wait_times(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+	struct epoll_event ev;
+	int64_t start = now_ms();
+
+	obs("50 ms", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_nsec = 50000000 }, NULL));
+	note("waited: %d", now_ms() - start >= 48 && now_ms() - start < 2500);
+	obs("0", epoll_pwait2(ep, &ev, 1, &(struct timespec){ 0 }, NULL));
+	obs("a nanosecond", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_nsec = 1 }, NULL));
+	obs("too many nanoseconds", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_nsec = 1000000000 }, NULL));
+	obs("negative nanoseconds", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_nsec = -1 }, NULL));
+	obs("negative seconds", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_sec = -1 }, NULL));
+	peer_text(o, op_puts, 0, "x");
+	obs("very long", epoll_pwait2(ep, &ev, 1, &(struct timespec){ .tv_sec = INT64_MAX / 2 }, NULL));
+	obs("for ever", epoll_pwait2(ep, &ev, 1, NULL, NULL));
+}
+
+/* The set was made before the fork; parent and child sleep in it, in turns. */
+static void shared_by_sleepers(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+	struct epoll_event ev;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = obs_fork();
+	if (pid == 0) {
+		char c;
+
+		for (int i = 0; i < 10; i++)
+			if (epoll_wait(ep, &ev, 1, 3000) != 1 || recv(o->fd, &c, 1, 0) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	for (int i = 0; i < 10; i++) {
+		if (!thread_asleep(pid, pid, -1))
+			die("child");
+		peer_text(o, op_puts, 0, "x");
+	}
+	obs("child", obs_wait(pid));
+	peer_text(o, op_puts, 0, "y");
+	show("parent", ep, 3000);
+	obs_recv(o->fd, 10, 0);
+	show("parent", ep, 0);
+}
+
+/* After the fork each adds connections of its own to the set that both have. */
+static void additions_after_fork(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN), pair[2];
+	struct epoll_event ev;
+	char c = 0;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = obs_fork();
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	warm_pair(pair[0], pair[1]);
+	if (pid == 0) {
+		if (ep_add(ep, pair[0], EPOLLIN, 4242))
+			_exit(1);
+		for (int i = 0; i < 50; i++) {
+			if (send(pair[1], &c, 1, 0) != 1 || epoll_wait(ep, &ev, 1, 3000) != 1 || ev.data.u64 != 4242 || recv(pair[0], &c, 1, 0) != 1)
+				_exit(2);
+		}
+		if (epoll_ctl(ep, EPOLL_CTL_DEL, pair[0], NULL))
+			_exit(3);
+		_exit(0);
+	}
+	obs("child", obs_wait(pid));
+	obs("add", ep_add(ep, pair[0], EPOLLIN, 4343));
+	for (int i = 0; i < 50; i++)
+		if (send(pair[1], &c, 1, 0) != 1 || epoll_wait(ep, &ev, 1, 3000) != 1 || ev.data.u64 != 4343 || recv(pair[0], &c, 1, 0) != 1)
+			note("turn %d", i);
+	peer_text(o, op_puts, 0, "x");
+	show("the first connection", ep, 3000);
+}
+
+/* A thousand additions and removals, some with data waiting. */
+static void in_and_out(struct obs *o)
+{
+	int ep = epoll_create1(0);
+	struct epoll_event ev;
+	long wrong = 0;
+
+	for (int i = 0; i < 300; i++) {
+		wrong += ep_add(ep, o->fd, i % 3 ? EPOLLIN : EPOLLIN | EPOLLET, (uint64_t)i) != 0;
+		if (i % 5 == 0)
+			peer_text(o, op_puts, 0, "x");
+		wrong += epoll_wait(ep, &ev, 1, i % 5 ? 0 : 3000) != (i % 5 == 0);
+		wrong += i % 5 == 0 && ev.data.u64 != (uint64_t)i;
+		wrong += epoll_ctl(ep, EPOLL_CTL_DEL, o->fd, NULL) != 0;
+		wrong += epoll_wait(ep, &ev, 1, 0) != 0;
+		if (i % 5 == 0)
+			wrong += recv(o->fd, &(char){ 0 }, 1, 0) != 1;
+	}
+	note("wrong: %ld", wrong);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "two sets, two sleepers", two_sets_asleep, STREAM | SEQP | UDP4 | DGPAIR, 0 },
+		{ "a reader and a waiter", reader_and_waiter, STREAM, 0 },
+		{ "a reader and a poller", reader_and_poller, STREAM, 0 },
+		{ "exclusive sleepers", exclusive_asleep, STREAM | UDP4, 0 },
+		{ "one-shot among threads", one_shot_threads, STREAM, THREADS },
+		{ "two descriptors of one socket", two_descriptors, STREAM | UDP4, 0 },
+		{ "removed while somebody sleeps", removed_asleep, STREAM | UDP4, 0 },
+		{ "closed while somebody sleeps", closed_asleep, STREAM, 0 },
+		{ "modified while somebody sleeps", modified_asleep, STREAM | UDP4 | SEQP, 0 },
+		{ "added before it is connected", added_before_connect, TCP4 | TCP6 | UNIXP, NO_RING },
+		{ "three sets, one in the other", three_deep, STREAM | UDP4, 0 },
+		{ "edges and partial reads", edges_and_partial_reads, STREAM, THREADS },
+		{ "the time of a wait", wait_times, STREAM | DGPAIR, 0 },
+		{ "a shared set, asleep", shared_by_sleepers, STREAM, 0 },
+		{ "a shared set, additions after the fork", additions_after_fork, STREAM, 0 },
+		{ "in and out", in_and_out, STREAM | UDP4 | SEQP, 0 },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}
