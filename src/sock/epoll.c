@@ -1003,7 +1003,7 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 	int n;
 
 	(void)fd;
-	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events))
+	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events) || !gn_timeout_is_valid(timeout))
 		return -EINVAL;
 	if (unlikely(set->inner_count))
 		gn_inner_sync(set);

@@ -276,7 +276,7 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 	void *big = NULL;
 	int rc;
 
-	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= (long)GN_NS_PER_S))
+	if (!gn_timeout_is_valid(timeout))
 		return -EINVAL;
 	s.kernel = small_kernel;
 	s.entry = small_entry;

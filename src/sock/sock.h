@@ -266,6 +266,7 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what th
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
+bool gn_timeout_is_valid(const struct timespec *timeout);        /* NULL is */
 uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
 void gn_cpu_publish(struct gn_sock *so);
 /* Until more than the `have` bytes known are in the ring, or there is `room`. `part`: the call has moved bytes already, so that a signal ends

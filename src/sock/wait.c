@@ -461,6 +461,11 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	return s.rc == -EINTR ? -EINTR : 0;
 }
 
+bool gn_timeout_is_valid(const struct timespec *timeout)
+{
+	return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < (long)GN_NS_PER_S);
+}
+
 uint64_t gn_deadline_of(const struct timespec *timeout)
 {
 	uint64_t ns;

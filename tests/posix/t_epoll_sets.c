@@ -312,7 +312,7 @@ static void added_before_connect(struct obs *o)
 {
 	struct obs_name at;
 	uint32_t kind = o->kind & TCP6 ? TCP6 : o->kind & UNIXP ? UNIXP : TCP4;
-	int l = listener(kind, 5, &at), c = sock_of(kind, SOCK_NONBLOCK), ep = ep_of(c, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET), s;
+	int l = listener(kind, 5, &at), c = sock_of(kind, SOCK_NONBLOCK), ep = ep_of(c, EPOLLIN | EPOLLRDHUP | EPOLLET), s;
 	char b = 0;
 	long in = 0;
 
