@@ -58,10 +58,10 @@ class Skip(Exception):
 	"""The test cannot be made on this machine."""
 
 
-def test(name, needs=(), variants=DEFAULT_VARIANTS):
-	"""Registers a test. `name` is a sentence; `needs` lists the programs without which it is skipped."""
+def test(name, needs=(), variants=DEFAULT_VARIANTS, long=False):
+	"""Registers a test. `name` is a sentence; `needs` lists the programs without which it is skipped; `long`: not in `make check`."""
 	def register(function):
-		TESTS.append({"name": name, "needs": needs, "variants": variants, "run": function})
+		TESTS.append({"name": name, "needs": needs, "variants": variants, "run": function, "long": long})
 		return function
 	return register
 
@@ -133,10 +133,20 @@ def unix_listening(path):
 	return check
 
 
+ports = range(20011, 31999)
+
+
+def use_ports(number, of):
+	"""This process is one of several that run tests: none may find a port free that another one is about to use."""
+	global ports
+	ports = range(20011 + number, 31999, of)
+	random.seed()
+
+
 def free_port():
 	"""A port below the range from which the kernel picks, free in both families and both protocols at this moment."""
 	for _ in range(200):
-		port = random.randrange(20011, 31999)
+		port = random.choice(ports)
 		try:
 			for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
 				for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
