@@ -155,5 +155,9 @@ INTERPOSE(long, syscall, (long nr, ...))
 	gn_enter();
 	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc))
 		return rc;
+	if (nr == SYS_seccomp)
+		gn_before_seccomp((unsigned long)w.a, (const void *)w.c);
+	if (nr == SYS_prctl)
+		gn_before_prctl(w.a, (unsigned long)w.b, (const void *)w.c);
 	return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 }

@@ -87,6 +87,9 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count);
 int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask);
 bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x);
 
+/* sandbox.c */
+void gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
+
 /* epoll.c */
 int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
 int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int max, const struct timespec *timeout,

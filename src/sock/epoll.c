@@ -90,7 +90,7 @@ static struct gn_sock *set_get(int fd)
 
 void gn_epoll_opened(int fd)
 {
-	struct gn_sock *so = fd >= 0 ? set_open(fd) : NULL;
+	struct gn_sock *so = fd >= 0 && !gn_world.sandboxed ? set_open(fd) : NULL;
 
 	if (so)
 		gn_put(so);

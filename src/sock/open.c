@@ -108,7 +108,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
 	uint32_t none = GN_FIN_NONE;
 
-	if (atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir) || !gn_ep_is_alone(ep))
+	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir) || !gn_ep_is_alone(ep))
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);

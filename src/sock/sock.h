@@ -120,6 +120,7 @@ struct gn_world {
 	uint32_t ring_size;
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
+	bool sandboxed;       /* under a seccomp filter of its own making: nothing new is taken over */
 	struct gn_spin recv_spin, accept_spin; /* in the kernel lane: short connections have no history of their own */
 	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
 	_Atomic uint64_t rung;     /* pid << 32 | token of the last bell: gn_bell_data() */
