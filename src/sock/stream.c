@@ -243,13 +243,19 @@ static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct g
 	struct gn_half *half = &so->ep->rx;
 	uint64_t pos = atomic_load_explicit(&half->kernel_bytes, memory_order_relaxed);
 	uint64_t until;
+	ssize_t n;
 
 	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
-	until = gn_kernel_until(so);
-	if (likely(pos >= until))
-		return take_ring(so, fd, io, c, done);
-	return take_kernel(so, fd, io, c, done, until == UINT64_MAX ? until : until - pos);
+	for (;;) {
+		until = gn_kernel_until(so);
+		if (likely(pos >= until))
+			return take_ring(so, fd, io, c, done);
+		n = take_kernel(so, fd, io, c, done, until == UINT64_MAX ? until : until - pos);
+		if (n || until != UINT64_MAX || gn_kernel_until(so) == UINT64_MAX)
+			return n;
+		/* The peer switched while we looked: its last bytes in the kernel lane may be there all the same. */
+	}
 }
 
 static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t *done)

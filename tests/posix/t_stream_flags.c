@@ -208,6 +208,61 @@ static void empty_read_comes_first(struct obs *o)
 	obs("recv 0 DONTWAIT, empty", recv(o->fd, &c, 0, MSG_DONTWAIT));
 }
 
+static bool greet(int fd)
+{
+	char hello[41] = "hello";
+
+	return send(fd, hello, sizeof(hello), 0) == sizeof(hello);
+}
+
+/* Bytes read one by one, each after poll() promised it, that were not there after all; -1: the stream ended early. */
+static int broken_promises(int fd, int count)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	int broken = 0;
+	char c;
+
+	for (int i = 0; i < count;) {
+		if (poll(&p, 1, 3000) != 1)
+			return -1;
+		ssize_t n = recv(fd, &c, 1, MSG_DONTWAIT);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			return -1;
+		broken += n < 0;
+		i += n == 1;
+	}
+	return broken;
+}
+
+/* Young connections, which change their lane while a greeting is read byte by byte. */
+static void poll_promises_a_byte(struct obs *o)
+{
+	struct obs_name at;
+	int l = listener(TCP4, 50, &at), bad = 0, ends = 0;
+	pid_t pid = obs_fork();
+
+	(void)o;
+	for (int i = 0; i < 60; i++) {
+		int fd = pid ? accept(l, NULL, NULL) : sock_of(TCP4, 0);
+		int n;
+
+		if (!pid && connect(fd, (struct sockaddr *)&at.sa, at.len))
+			_exit(1);
+		n = greet(fd) ? broken_promises(fd, 41) : -1;
+		if (n >= 0 && greet(fd))
+			n += broken_promises(fd, 41);
+		bad += n > 0;
+		ends += n < 0;
+		close(fd);
+	}
+	if (!pid)
+		_exit(bad || ends);
+	note("promises broken: %d, early ends: %d", bad, ends);
+	obs("the other side", obs_wait(pid));
+	close(l);
+}
+
 static void nosignal(struct obs *o)
 {
 	count_signal(SIGPIPE, 0);
@@ -257,6 +312,7 @@ int main(int argc, char **argv)
 		{ "MSG_TRUNC", trunc_throws_away_on_tcp, STREAM, 0 },
 		{ "lengths of zero", zero_lengths, STREAM, 0 },
 		{ "a read of nothing comes first", empty_read_comes_first, STREAM, COLD_ONLY },
+		{ "what poll() promises is there, while the lane changes", poll_promises_a_byte, SOLO, 0 },
 		{ "MSG_NOSIGNAL", nosignal, STREAM, 0 },
 		{ "MSG_MORE and flags without meaning here", more_and_unknown_flags, STREAM, 0 },
 		{ 0 },
