@@ -312,6 +312,19 @@ static int connect_unix(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	return met == 1 ? 0 : met < 0 ? met : rc;
 }
 
+/* A dissolved connection keeps its port and forgets its address; if another has the port meanwhile, so be it. */
+static void keep_port(int fd, const struct gn_ep *ep)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = gn_addr_to_sockaddr(&ss, &ep->local, ep->domain);
+
+	if (ep->domain == AF_INET6)
+		((struct sockaddr_in6 *)&ss)->sin6_addr = in6addr_any;
+	else
+		((struct sockaddr_in *)&ss)->sin_addr.s_addr = INADDR_ANY;
+	gn_sys_bind(fd, &ss, len);
+}
+
 /* connect() to AF_UNSPEC resets a TCP connection and leaves an unconnected socket (connect(2)): a new one takes its place. */
 static int disconnect(struct gn_sock *so, int fd)
 {
@@ -323,6 +336,8 @@ static int disconnect(struct gn_sock *so, int fd)
 
 	if (new < 0)
 		return new;
+	if (so->hold_fd < 0)
+		keep_port(new, so->ep);
 	atomic_fetch_or(&so->ep->flags, GN_EP_LINGER0);
 	gn_table_clear(fd);
 	rc = gn_sys_dup3(new, fd, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);

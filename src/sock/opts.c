@@ -206,6 +206,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so)
 		{SOL_SOCKET, SO_BINDTODEVICE}, {SOL_SOCKET, SO_MARK},	   {SOL_SOCKET, SO_TIMESTAMPING}, {IPPROTO_TCP, TCP_REPAIR},
 		{IPPROTO_TCP, TCP_MD5SIG},     {IPPROTO_TCP, TCP_ULP},	   {IPPROTO_IP, IP_TRANSPARENT},  {IPPROTO_IP, IP_OPTIONS},
 		{IPPROTO_TCP, TCP_FASTOPEN},   {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
+		{SOL_SOCKET, SO_ZEROCOPY},     {IPPROTO_TCP, TCP_INQ},
 	};
 	const struct gn_option *linger = option_find(so, SOL_SOCKET, SO_LINGER);
 	struct linger l;
@@ -285,6 +286,13 @@ static int set_common(struct gn_sock *so, int level, int name, const void *value
 	return 0;
 }
 
+/* They promise messages of the kernel's, which AF_UNIX has not: better said at once than waited for. Set before the connection is made, the
+ * kernel's TCP carries it. */
+static bool is_promise(int level, int name)
+{
+	return (level == SOL_SOCKET && name == SO_ZEROCOPY) || (level == IPPROTO_TCP && name == TCP_INQ);
+}
+
 static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct gn_option now = {.len = sizeof now.value};
@@ -306,6 +314,8 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 	rc = oracle(so->ep, level, name, value, len, now.value, &now.len);
 	if (rc < 0)
 		return rc;
+	if (is_promise(level, name) && now.value[0])
+		return -EOPNOTSUPP;
 	option_note(so, level, name, now.value, now.len);
 	if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)) {
 		gn_sys_setsockopt(fd, level, name, value, len);

@@ -451,6 +451,66 @@ static void to_a_device(struct obs *o)
 	warm_pair(c, a);
 }
 
+/* Bytes that are not copied, and the message that says when they may be changed. */
+static void zerocopy(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(o->kind, 5, &at), c = sock_of(o->kind, 0), a;
+	char control[200], buf[10];
+	struct iovec v = { buf, sizeof(buf) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+
+	obs("SO_ZEROCOPY", set(c, SO_ZEROCOPY, 1));
+	obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+	a = accept(lfd, NULL, NULL);
+	obs("send", send(c, "hello", 5, MSG_ZEROCOPY));
+	obs("recv", recv(a, buf, sizeof(buf), 0));
+	obs_poll_until(c, POLLPRI);
+	obs("recvmsg ERRQUEUE", recvmsg(c, &m, MSG_ERRQUEUE));
+	note("control: %d", CMSG_FIRSTHDR(&m) ? CMSG_FIRSTHDR(&m)->cmsg_level : -1);
+	close(a);
+	close(c);
+	close(lfd);
+}
+
+/* A connection is dissolved and another made; what was bound stays bound. */
+static void dissolved(struct obs *o)
+{
+	struct sockaddr_storage nobody = { .ss_family = AF_UNSPEC };
+	struct sockaddr_storage who;
+
+	for (int bound = 0; bound < 2; bound++) {
+		struct obs_name at, own;
+		int lfd = listener(o->kind, 5, &at), c = sock_of(o->kind, 0), a;
+		socklen_t len;
+
+		name_any(&own, o->kind);
+		if (bound && bind(c, (struct sockaddr *)&own.sa, own.len))
+			die("bind");
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+		a = accept(lfd, NULL, NULL);
+		warm_pair(c, a);
+		name_get(c, &own);
+		obs("dissolve", connect(c, (struct sockaddr *)&nobody, sizeof(nobody)));
+		len = sizeof(who);
+		obs("getpeername", getpeername(c, (struct sockaddr *)&who, &len));
+		len = sizeof(who);
+		obs("getsockname", getsockname(c, (struct sockaddr *)&who, &len));
+		note("the port it had: %d", ((struct sockaddr_in *)&who)->sin_port == ((struct sockaddr_in *)&own.sa)->sin_port);
+		obs_recv(a, 10, 0);
+		close(a);
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+		len = sizeof(who);
+		a = accept(lfd, (struct sockaddr *)&who, &len);
+		if (bound)
+			note("the port it had: %d", ((struct sockaddr_in *)&who)->sin_port == ((struct sockaddr_in *)&own.sa)->sin_port);
+		warm_pair(c, a);
+		close(a);
+		close(c);
+		close(lfd);
+	}
+}
+
 static void pidfd(struct obs *o)
 {
 	int fd = -1;
@@ -575,6 +635,8 @@ int main(int argc, char **argv)
 		{ "other options", others, STREAM, 0 },
 		{ "options before meeting", before_meeting, TCP4 | TCP6, COLD_ONLY },
 		{ "SO_BINDTODEVICE", to_a_device, TCP4, COLD_ONLY },
+		{ "MSG_ZEROCOPY", zerocopy, TCP4 | TCP6, COLD_ONLY },
+		{ "connect to AF_UNSPEC", dissolved, TCP4 | TCP6, COLD_ONLY },
 		{ "SO_PEERPIDFD", pidfd, STREAM | SEQP, 0 },
 		{ "SO_PASSCRED with data waiting", credentials_late, LOCAL | SEQP, 0 },
 		{ "SIOCOUTQ", queued, STREAM | SEQP, 0 },
