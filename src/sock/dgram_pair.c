@@ -170,7 +170,7 @@ static int place_inet(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
-	struct gn_addr own, source;
+	struct gn_addr own = {0}, source;
 	int rc = gn_sys_getsockname(fd, &ss, &len);
 
 	if (rc == 0)

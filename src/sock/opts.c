@@ -425,7 +425,7 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return number_out(LOOPBACK_MTU, value, len);
 	if (is_carriers_own(level, name))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));
-	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->peer.family == AF_INET6 && len && (int)*len >= 0)
+	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->peer.family == AF_INET6 && (int)*len >= 0)
 		return number_out(1, value, len);
 	if (level == IPPROTO_TCP && name == TCP_INFO)
 		return tcp_info_out(so, fd, value, len);
