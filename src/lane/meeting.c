@@ -32,8 +32,8 @@ static pid_t parent_of(pid_t pid)
 	return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
 }
 
-/* Is this socket's other end the user on the other end of the connection? A server's worker that gave up root is its parent's
- * child still. */
+/* Is this socket's other end the user on the other end of the connection? A server that gave up root is the same
+ * process, its worker its child still. */
 static bool is_expected(int fd, const struct gn_expect *who)
 {
 	struct ucred cred;
@@ -43,7 +43,7 @@ static bool is_expected(int fd, const struct gn_expect *who)
 		return false;
 	if (cred.uid == who->uid || cred.uid == 0)
 		return true;
-	return who->uid == 0 && who->pid > 0 && parent_of(cred.pid) == who->pid;
+	return who->uid == 0 && who->pid > 0 && (cred.pid == who->pid || parent_of(cred.pid) == who->pid);
 }
 
 static int segment_send(int to, int segment)

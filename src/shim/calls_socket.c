@@ -77,7 +77,8 @@ INTERPOSE(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flag
 
 INTERPOSE(int, accept, (int fd, struct sockaddr *addr, socklen_t *len))
 {
-	return accept4(fd, addr, len, 0);
+	gn_enter();
+	return gn_world.sandboxed ? gn_real.accept(fd, addr, len) : accept4(fd, addr, len, 0);
 }
 
 INTERPOSE(int, shutdown, (int fd, int how))

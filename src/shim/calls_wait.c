@@ -101,7 +101,8 @@ INTERPOSE(int, epoll_pwait, (int set, struct epoll_event *events, int max, int t
 
 INTERPOSE(int, epoll_wait, (int set, struct epoll_event *events, int max, int timeout_ms))
 {
-	return epoll_pwait(set, events, max, timeout_ms, NULL);
+	gn_enter();
+	return gn_world.sandboxed ? gn_real.epoll_wait(set, events, max, timeout_ms) : epoll_pwait(set, events, max, timeout_ms, NULL);
 }
 
 INTERPOSE(int, epoll_pwait2,

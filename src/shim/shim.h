@@ -33,6 +33,8 @@ static inline struct gn_sock *gn_fd_known(int fd)
 {
 	struct gn_sock *so = gn_fd_get(fd);
 
+	if (unlikely(gn_world.sandboxed))
+		return so ? so : gn_sandboxed(fd);
 	return so ? so : gn_inherited(fd);
 }
 

@@ -105,6 +105,11 @@ void gn_before_spawn(void);           /* likewise a child that libc starts where
 void gn_spawn_source(int fd);         /* file actions were told to duplicate it */
 void gn_before_passing(const struct msghdr *msg);
 
+void gn_forward_callers(int private_fd); /* who waits there is connected to the public face, by a process of our own */
+
+/* sandbox.c */
+struct gn_sock *gn_sandboxed(int fd); /* held: its names and options are known here; NULL */
+
 /* fork.c */
 void gn_adopt(struct gn_sock *so); /* in a child that was forked where gn_fork() could not count it */
 pid_t gn_fork(pid_t (*real_fork)(void));

@@ -462,7 +462,14 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 		return -ENOTCONN;
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(peer ? gn_real.getpeername(fd, addr, len) : gn_real.getsockname(fd, addr, len));
-	if (peer && gn_tcp_is_over(so, fd))
+	if (unlikely(gn_world.sandboxed)) { /* the kernel's answer tells whether it is connected still */
+		struct sockaddr_storage ss;
+		socklen_t room = sizeof ss;
+
+		rc = (int)gn_neg(peer ? gn_real.getpeername(fd, (struct sockaddr *)&ss, &room) : 0);
+		if (rc < 0)
+			return rc;
+	} else if (peer && gn_tcp_is_over(so, fd))
 		return -ENOTCONN;
 	if (!addr || !len)
 		return -EFAULT;

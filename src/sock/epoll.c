@@ -268,6 +268,15 @@ static void watch_leave(struct gn_watch *w)
 {
 	if (!w->ring && !w->deleted)
 		kernel_ctl(w->set, EPOLL_CTL_DEL, w->fd, 0, 0);
+	if (!w->ring)
+		return;
+	bells_ctl(w, EPOLL_CTL_DEL);
+	w->ring = false;
+	if (w->deleted)
+		return;
+	list_del(w);
+	list_add(&w->set->kernel, w);
+	w->set->rings--;
 }
 
 void gn_watches_leave(struct gn_sock *so)

@@ -55,7 +55,7 @@ static void child_sock(struct gn_sock *so)
 
 bool gn_fork_begin(void)
 {
-	if (gn_is_vfork_child())
+	if (gn_world.sandboxed || gn_is_vfork_child())
 		return false;
 	gn_lock(&gn_world.big);
 	for_each_sock(count_child);

@@ -48,7 +48,7 @@ static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum
 
 	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
 	gn_table_clear(fd); /* closed behind our back before */
-	if (!serves(domain, type, protocol))
+	if (gn_world.sandboxed || !serves(domain, type, protocol))
 		return NULL;
 	gn_lock(&gn_world.big);
 	so = make(domain, type, protocol, flags);
@@ -205,7 +205,9 @@ int gn_dup(int fd, int rc)
 		return rc;
 	so = gn_get_any(fd);
 	gn_table_clear(rc);
-	if (so) {
+	if (unlikely(gn_world.sandboxed) && (uint32_t)rc < gn_world.table_size && (uint32_t)fd < gn_world.table_size)
+		atomic_store(&gn_world.table[rc], gn_world.table[fd]); /* nothing is counted there */
+	else if (so) {
 		gn_table_share(rc, so);
 		gn_put(so);
 	}
@@ -254,11 +256,22 @@ static void give_away_lent(int fd)
 	gn_put(so);
 }
 
+static int dup2_sandboxed(int from, int to, int flags, bool three)
+{
+	int rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+
+	if (rc >= 0 && from != to && (uint32_t)rc < gn_world.table_size && (uint32_t)from < gn_world.table_size)
+		atomic_store(&gn_world.table[rc], gn_world.table[from]);
+	return rc;
+}
+
 int gn_dup2(int from, int to, int flags, bool three)
 {
 	struct gn_sock *so;
 	int rc;
 
+	if (unlikely(gn_world.sandboxed))
+		return dup2_sandboxed(from, to, flags, three);
 	if (gn_is_vfork_child())
 		give_away_lent(from);
 	if (gn_is_vfork_child() || from == to)

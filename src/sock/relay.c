@@ -28,7 +28,7 @@ struct relay {
 
 static ssize_t ring_read(struct relay *r, void *to, size_t len)
 {
-	return gn_recv_buf(r->so, r->ring, to, len, MSG_DONTWAIT);
+	return r->so ? gn_recv_buf(r->so, r->ring, to, len, MSG_DONTWAIT) : gn_sys_recv(r->ring, to, len, MSG_DONTWAIT);
 }
 
 static ssize_t plain_read(struct relay *r, void *to, size_t len)
@@ -38,7 +38,9 @@ static ssize_t plain_read(struct relay *r, void *to, size_t len)
 
 static ssize_t ring_write(struct relay *r, const void *from, size_t len)
 {
-	return gn_send_buf(r->so, r->ring, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+	return r->so ? gn_send_buf(r->so, r->ring, from, len, flags) : gn_sys_send(r->ring, from, len, flags);
 }
 
 static ssize_t plain_write(struct relay *r, const void *from, size_t len)
@@ -76,7 +78,7 @@ static bool only_stranger_left(const struct relay *r)
 {
 	struct pollfd p = {r->plain, 0, 0};
 
-	return r->in.ended && r->in.from == r->in.to && atomic_load(&r->so->ep->holders) > 1 && gn_sys_poll(&p, 1, 0) == 1 &&
+	return r->so && r->in.ended && r->in.from == r->in.to && atomic_load(&r->so->ep->holders) > 1 && gn_sys_poll(&p, 1, 0) == 1 &&
 	       (p.revents & POLLHUP);
 }
 
@@ -98,7 +100,7 @@ static void tell_ends(struct relay *r)
 		r->out.told = true;
 	}
 	if (r->in.ended && r->in.from == r->in.to && !r->in.told) {
-		gn_shutdown(r->so, r->ring, SHUT_WR);
+		r->so ? gn_shutdown(r->so, r->ring, SHUT_WR) : gn_sys_shutdown(r->ring, SHUT_WR);
 		r->in.told = true;
 	}
 }
@@ -222,19 +224,76 @@ int gn_relay(struct gn_sock *so, int fd)
 			gn_table_clear(ring);
 		gn_sys_close(ring);
 	}
+	if (rc == 0 && !lent)
+		gn_watches_leave(so);
 	for (uint32_t f = 0; rc == 0 && f < gn_world.used_fds; f++) {
 		if ((int)f != fd && (lent || atomic_load(&gn_world.table[f]) != so))
 			continue;
 		flags = gn_sys_fcntl((int)f, F_GETFD, 0);
-		if (!lent)
-			gn_table_clear((int)f);
 		gn_sys_dup3(pair[1], (int)f, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+	}
+	if (rc == 0 && !lent) {
+		gn_watches_to_kernel(so);
+		for (uint32_t f = 0; f < gn_world.used_fds; f++)
+			if (atomic_load(&gn_world.table[f]) == so)
+				gn_table_clear((int)f);
 	}
 	if (rc == 0 && gn_flag(so->ep, GN_EP_NONBLOCK))
 		gn_sys_fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
 	gn_sys_close(pair[0]);
 	gn_sys_close(pair[1]);
+	if (rc == 0 && !lent && gn_flag(so->ep, GN_EP_EMULATED)) {
+		struct gn_sock *again = gn_inherited(fd); /* its addresses are known still */
+
+		if (again)
+			gn_put(again);
+	}
 	return rc;
+}
+
+/* One caller of the private face, connected to the public one under its own address if that can be had. */
+static _Noreturn void forward_main(int caller, const struct gn_name *name)
+{
+	static struct relay r;
+	struct gn_addr from, dest;
+	struct sockaddr_storage ss;
+	int one = 1, fd;
+
+	if (gn_name_caller_parse(name, &from, &dest) < 0)
+		gn_sys_exit_group(1);
+	fd = gn_sys_socket(dest.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	gn_sys_bind(fd, &ss, gn_addr_to_sockaddr(&ss, &from, dest.family));
+	if (gn_sys_connect(fd, &ss, gn_addr_to_sockaddr(&ss, &dest, dest.family)) < 0)
+		gn_sys_exit_group(1);
+	r.ring = caller;
+	r.plain = fd;
+	relay_run(&r);
+	gn_sys_exit_group(0);
+}
+
+void gn_forward_callers(int private_fd)
+{
+	pid_t pid = gn_fork(gn_real.fork);
+	struct gn_name name = {.len = sizeof name.sun};
+	int c;
+
+	if (pid > 0)
+		gn_raw6(SYS_wait4, pid, 0, 0, 0, 0, 0);
+	if (pid != 0)
+		return;
+	gn_world.stats = false;
+	gn_raw3(SYS_setsid, 0, 0, 0);
+	while ((c = gn_sys_accept4(private_fd, &name.sun, &name.len, SOCK_CLOEXEC)) >= 0) {
+		if (gn_real.fork() == 0) {
+			gn_sys_close_range(0, (unsigned int)c - 1, 0);
+			gn_sys_close_range((unsigned int)c + 1, ~0u, 0);
+			forward_main(c, &name);
+		}
+		gn_sys_close(c);
+		name.len = sizeof name.sun;
+	}
+	gn_sys_exit_group(0);
 }
 
 /* Somebody without the shim is about to use this descriptor. */

@@ -1,42 +1,102 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is about to put itself under a seccomp filter: from then on it makes no system call that it did not ask for. [LANE-4]
+ * Sandboxes: a process that is about to install a seccomp filter is never made to issue a system call that it did not ask for. [LANE-4]
  *
- * Its endpoints in the kernel lane are pinned and forgotten, so that read() is read() again; one on the ring that is this process's alone
- * goes on behind a relay (relay.c), started while that is allowed. What stays known: listeners, whose callers may come by either face, and
- * rings that a relative holds too, which a relay would rob.
+ * Before the filter goes in, everything comes off the rings and the private faces; from then on the table is empty and each call of the shim
+ * is libc's call of the same name. What stays is in memory: the names and options of internet connections that an AF_UNIX socket carries.
+ * Programs started from the sandbox find GNEZDO_SANDBOX in their environment and stay on the kernel altogether.
+ *
+ * Threads/owner: the thread that installs the filter; others may be inside calls, which end as they began.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sock/epset.h"
 #include "sock/api.h"
 
-static void leave_to_kernel(struct gn_sock *so, int fd)
+static bool may_be_on_ring(struct gn_sock *so, int fd)
 {
-	if (so->kind == GN_KIND_EPOLL) {
-		gn_table_clear(fd);
+	(void)fd;
+	return atomic_load(&so->ep->state) == GN_ESTAB || so->ep->type == SOCK_DGRAM;
+}
+
+static void stays(struct gn_sock *so, int fd)
+{
+	if (so->ep->type != SOCK_DGRAM)
+		gn_relay(so, fd);
+}
+
+/* Who has called by the private face already goes on by the public one; nobody calls there any more, whoever holds it too. */
+static void face_close(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {so->private_fd, POLLIN, 0};
+
+	if (so->private_fd < 0)
 		return;
+	gn_sys_shutdown(so->private_fd, SHUT_RD);
+	if (gn_sys_poll(&p, 1, 0) == 1)
+		gn_forward_callers(so->private_fd);
+	gn_private_close(so, fd);
+}
+
+static void sock_settle(struct gn_sock *so, int fd)
+{
+	face_close(so, fd);
+	gn_peer_drop(so);
+	gn_unhide_close(&so->meeting.fd);
+	if (!so->dgram)
+		gn_watches_to_kernel(so);
+}
+
+static void for_each_fd(enum gn_kind kind, void (*f)(struct gn_sock *so, int fd))
+{
+	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
+		struct gn_sock *so = gn_get_kind((int)fd, kind);
+
+		if (!so)
+			continue;
+		f(so, (int)fd);
+		gn_put(so);
 	}
-	if (atomic_load(&so->ep->state) == GN_LISTEN || so->dgram)
-		return;
-	if (gn_rx_shared(so) || gn_tx_shared(so)) {
-		if (atomic_load(&so->ep->state) == GN_ESTAB && atomic_load(&so->ep->holders) == 1)
-			gn_relay(so, fd);
-		return;
-	}
-	gn_pin(so, fd, GN_WHY_SANDBOX);
-	gn_table_clear(fd);
+}
+
+static void set_plain(struct gn_sock *set, int fd)
+{
+	(void)fd;
+	gn_unhide_close(&set->set->bells);
+	gn_unhide_close(&set->set->ready);
+}
+
+static void set_forget(struct gn_sock *set, int fd)
+{
+	(void)set;
+	atomic_store(&gn_world.table[fd], NULL);
+}
+
+/* Its memory stays, as that of every gn_sock. Datagrams on a ring go on as they are: nobody could tell their bells from data. */
+static void sock_forget(struct gn_sock *so, int fd)
+{
+	if (so->ep->type != SOCK_DGRAM && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->state) == GN_ESTAB)
+		so->kind = GN_KIND_SANDBOX;
+	else if (!so->dgram)
+		atomic_store(&gn_world.table[fd], NULL);
 }
 
 void gn_sandbox(void)
 {
 	if (gn_world.sandboxed || gn_is_vfork_child())
 		return;
+	gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
+	for_each_fd(GN_KIND_SOCK, sock_settle);
+	for_each_fd(GN_KIND_EPOLL, set_plain);
+	gn_stats_print();
+	for_each_fd(GN_KIND_EPOLL, set_forget);
+	for_each_fd(GN_KIND_SOCK, sock_forget);
 	gn_world.sandboxed = true;
-	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
-		struct gn_sock *so = gn_get_any((int)fd);
+	setenv("GNEZDO_SANDBOX", "1", 1);
+}
 
-		if (!so)
-			continue;
-		leave_to_kernel(so, (int)fd);
-		gn_put(so);
-	}
-	gn_world.stats = false; /* the figures would be a write of ours, and a sandbox often comes with RLIMIT_FSIZE 0 */
+struct gn_sock *gn_sandboxed(int fd)
+{
+	return gn_get_kind(fd, GN_KIND_SANDBOX);
 }

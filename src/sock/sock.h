@@ -39,7 +39,7 @@ struct gn_spin {
 	_Atomic uint32_t backoff; /* how many the next failure will skip */
 };
 
-enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL };
+enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL, GN_KIND_SANDBOX }; /* the last: names and options only (sandbox.c) */
 
 /* An option that the program set and that the carrying socket does not know, or that a swap must repeat. */
 struct gn_option {
@@ -120,7 +120,7 @@ struct gn_world {
 	uint32_t ring_size;
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
-	bool sandboxed;       /* under a seccomp filter of its own making: nothing new is taken over */
+	bool sandboxed;       /* under a seccomp filter of its own making: every call is libc's own */
 	struct gn_spin recv_spin, accept_spin; /* in the kernel lane: short connections have no history of their own */
 	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
 	_Atomic uint64_t rung;     /* pid << 32 | token of the last bell: gn_bell_data() */
@@ -148,7 +148,7 @@ bool gn_is_vfork_child_slow(void);
 /* A vfork child runs in its parent's memory: what it does to descriptors must not touch the parent's tables. */
 static inline bool gn_is_vfork_child(void)
 {
-	return unlikely(gn_world_lent) && gn_is_vfork_child_slow();
+	return unlikely(gn_world_lent) && !gn_world.sandboxed && gn_is_vfork_child_slow();
 }
 
 /* table.c */

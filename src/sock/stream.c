@@ -322,14 +322,16 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
-		if (n == GN_OTHER_LANE && done && done < io->total)
-			return rest_from_kernel(so, fd, io, &c, done);
+		if (n == GN_OTHER_LANE && done && done < io->total) {
+			done = (size_t)rest_from_kernel(so, fd, io, &c, done);
+			if (done >= need || io->control_len || gn_io_nonblock(so, io->flags))
+				return (ssize_t)done;
+			return rest(so, fd, io, &c, done, false);
+		}
 		if (done && (done >= need || io->from_kernel || io->stop))
 			return (ssize_t)done;
 		if (n == GN_END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
-		if (n == GN_OTHER_LANE && done && !gn_io_nonblock(so, io->flags)) /* as MSG_WAITALL: else it had returned above */
-			return rest(so, fd, io, &c, done, false);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))

@@ -125,7 +125,7 @@ void gn_table_clear(int fd)
 	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
 		return;
 	so = atomic_exchange(&gn_world.table[fd], NULL);
-	if ((uintptr_t)so > 1)
+	if ((uintptr_t)so > 1 && likely(!gn_world.sandboxed))
 		entry_drop(so, fd);
 }
 
