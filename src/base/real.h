@@ -10,6 +10,8 @@
 #define GN_BASE_REAL_H
 
 #include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <spawn.h>

@@ -60,6 +60,9 @@ bool gn_lock_slow(_Atomic uint32_t *lock)
 	struct timespec check = gn_timespec(OWNER_CHECK_NS);
 	uint32_t word;
 
+	/* A handler of a fault that happened while this thread held the lock: whatever it guards is consistent, as after a kill. */
+	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_tid())
+		return true;
 	for (int i = 0; i < SPINS; i++) {
 		if (atomic_load_explicit(lock, memory_order_relaxed) == 0 && lock_take(lock, 0, 0))
 			return false;

@@ -11,39 +11,51 @@
 
 extern char **environ;
 
+static void before_exec(void)
+{
+	GN_INSIDE; /* and out again: the new program must not begin with signals put off */
+	gn_before_exec();
+}
+
 INTERPOSE(int, execve, (const char *path, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	gn_before_exec();
+	before_exec();
 	return gn_real.execve(path, argv, envp);
 }
 
 INTERPOSE(int, execv, (const char *path, char *const argv[]))
 {
 	gn_enter();
-	gn_before_exec();
+	before_exec();
 	return gn_real.execv(path, argv);
 }
 
 INTERPOSE(int, execvp, (const char *file, char *const argv[]))
 {
 	gn_enter();
-	gn_before_exec();
+	before_exec();
 	return gn_real.execvp(file, argv);
 }
 
 INTERPOSE(int, execvpe, (const char *file, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	gn_before_exec();
+	before_exec();
 	return gn_real.execvpe(file, argv, envp);
 }
 
 INTERPOSE(int, fexecve, (int fd, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	gn_before_exec();
+	before_exec();
 	return gn_real.fexecve(fd, argv, envp);
+}
+
+static void before_spawn(void)
+{
+	GN_INSIDE;
+	gn_before_spawn();
 }
 
 INTERPOSE(int, posix_spawn,
@@ -51,7 +63,7 @@ INTERPOSE(int, posix_spawn,
 	   char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	gn_before_spawn();
+	before_spawn();
 	return gn_real.posix_spawn(pid, path, actions, attributes, argv, envp);
 }
 
@@ -60,7 +72,7 @@ INTERPOSE(int, posix_spawnp,
 	   char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	gn_before_spawn();
+	before_spawn();
 	return gn_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
 }
 
@@ -75,14 +87,14 @@ INTERPOSE(int, system, (const char *command))
 {
 	gn_enter();
 	if (command)
-		gn_before_spawn();
+		before_spawn();
 	return gn_real.system(command);
 }
 
 INTERPOSE(FILE *, popen, (const char *command, const char *mode))
 {
 	gn_enter();
-	gn_before_spawn();
+	before_spawn();
 	return gn_real.popen(command, mode);
 }
 

@@ -10,55 +10,55 @@
 
 INTERPOSE(ssize_t, send, (int fd, const void *buf, size_t len, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.send(fd, buf, len, flags);
 	rc = gn_send_buf(so, fd, buf, len, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, recv, (int fd, void *buf, size_t len, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.recv(fd, buf, len, flags);
 	rc = gn_recv_buf(so, fd, buf, len, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, write, (int fd, const void *buf, size_t len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.write(fd, buf, len);
 	rc = gn_send_buf(so, fd, buf, len, 0);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, read, (int fd, void *buf, size_t len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.read(fd, buf, len);
 	rc = len ? gn_recv_buf(so, fd, buf, len, 0) : gn_neg(gn_real.read(fd, buf, len));
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, sendto, (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct iovec iov = {(void *)(uintptr_t)buf, len};
 	struct msghdr msg = {.msg_name = (void *)(uintptr_t)addr, .msg_namelen = addr_len, .msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t rc;
@@ -66,13 +66,13 @@ INTERPOSE(ssize_t, sendto, (int fd, const void *buf, size_t len, int flags, cons
 	if (!so)
 		return gn_real.sendto(fd, buf, len, flags, addr, addr_len);
 	rc = gn_sendmsg(so, fd, &msg, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *addr_len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct iovec iov = {buf, len};
 	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = flags, .bad = gn_is_nowhere(buf, len)};
 	bool nowhere = gn_is_nowhere(addr_len, 1);
@@ -81,7 +81,7 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 	if (!so)
 		return gn_real.recvfrom(fd, buf, len, flags, addr, addr_len);
 	if (io.bad && gn_is_beyond(buf)) {
-		gn_put(so);
+		gn_fd_put(so);
 		return gn_ret(-EFAULT);
 	}
 	if (addr && !nowhere) {
@@ -93,40 +93,42 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 		*addr_len = io.name_len;
 	else if (rc >= 0 && addr)
 		rc = -EFAULT; /* the kernel finds out afterwards too */
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 {
 	bool nowhere = gn_is_nowhere(msg, 1);
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
-	if (!nowhere && unlikely(msg->msg_control && msg->msg_controllen))
+	if (!nowhere && unlikely(msg->msg_control && msg->msg_controllen)) {
+		GN_INSIDE;
 		gn_before_passing(msg);
+	}
 	if (!so)
 		return gn_real.sendmsg(fd, msg, flags);
 	rc = nowhere ? -EFAULT : gn_sendmsg(so, fd, msg, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.recvmsg(fd, msg, flags);
 	rc = gn_is_nowhere(msg, 1) ? -EFAULT : gn_recvmsg(so, fd, msg, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	unsigned int done = 0;
 	ssize_t rc = 0;
 
@@ -138,45 +140,45 @@ INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int 
 			break;
 		msgs[done++].msg_len = (unsigned int)rc;
 	}
-	gn_put(so);
+	gn_fd_put(so);
 	return done ? (int)done : (int)gn_ret(rc);
 }
 
 INTERPOSE(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	int rc;
 
 	if (!so)
 		return gn_real.recvmmsg(fd, msgs, count, flags, timeout);
 	rc = gn_recvmmsg(so, fd, msgs, count, flags, timeout);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, writev, (int fd, const struct iovec *iov, int count))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.writev(fd, iov, count);
 	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_writev(so, fd, &msg, 0);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, readv, (int fd, const struct iovec *iov, int count))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.readv(fd, iov, count);
 	rc = count < 0 || count > IOV_MAX ? -EINVAL : gn_readv(so, fd, &msg, 0);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
@@ -193,7 +195,7 @@ static bool vector_flags(int flags, int *ours)
 
 INTERPOSE(ssize_t, preadv2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
 	ssize_t rc;
 	int ours;
@@ -201,17 +203,17 @@ INTERPOSE(ssize_t, preadv2, (int fd, const struct iovec *iov, int count, off_t a
 	if (!so || at != -1 || count < 0 || count > IOV_MAX) {
 		rc = gn_neg(gn_real.preadv2(fd, iov, count, at, flags));
 		if (so)
-			gn_put(so);
+			gn_fd_put(so);
 		return gn_ret(rc);
 	}
 	rc = vector_flags(flags, &ours) ? gn_readv(so, fd, &msg, ours) : -EOPNOTSUPP;
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
 INTERPOSE(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count > 0 ? (size_t)count : 0};
 	ssize_t rc;
 	int ours;
@@ -219,11 +221,11 @@ INTERPOSE(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t 
 	if (!so || at != -1 || count < 0 || count > IOV_MAX) {
 		rc = gn_neg(gn_real.pwritev2(fd, iov, count, at, flags));
 		if (so)
-			gn_put(so);
+			gn_fd_put(so);
 		return gn_ret(rc);
 	}
 	rc = vector_flags(flags, &ours) ? gn_writev(so, fd, &msg, ours) : -EOPNOTSUPP;
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
@@ -239,13 +241,13 @@ INTERPOSE(ssize_t, pwritev64v2, (int fd, const struct iovec *iov, int count, off
 
 INTERPOSE(ssize_t, sendfile, (int to, int from, off_t *at, size_t len))
 {
-	struct gn_sock *so = gn_fd_get(to);
+	struct gn_sock *so = gn_point_get(to);
 	ssize_t rc;
 
 	if (!so)
 		return gn_real.sendfile(to, from, at, len);
 	rc = gn_sendfile(so, to, from, at, len);
-	gn_put(so);
+	gn_fd_put(so);
 	return gn_ret(rc);
 }
 
@@ -256,8 +258,13 @@ INTERPOSE(ssize_t, sendfile64, (int to, int from, off_t *at, size_t len))
 
 INTERPOSE(ssize_t, splice, (int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags))
 {
-	gn_enter();
-	return gn_ret(gn_splice(from, from_at, to, to_at, len, flags));
+	ssize_t rc;
+
+	gn_enter_point();
+	gn_begin();
+	rc = gn_splice(from, from_at, to, to_at, len, flags);
+	gn_end();
+	return gn_ret(rc);
 }
 
 /* Buffers whose size the compiler knew: the check is libc's, the call is ours. */

@@ -12,12 +12,14 @@
 INTERPOSE(pid_t, fork, (void))
 {
 	gn_enter();
+	GN_INSIDE;
 	return gn_fork(gn_real.fork);
 }
 
 INTERPOSE(pid_t, _Fork, (void))
 {
 	gn_enter();
+	GN_INSIDE;
 	return gn_fork(gn_real._Fork);
 }
 
@@ -94,6 +96,7 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 INTERPOSE(int, daemon, (int nochdir, int noclose))
 {
 	gn_enter();
+	GN_INSIDE;
 	return (int)gn_ret(gn_daemon(nochdir, noclose));
 }
 
@@ -107,7 +110,7 @@ INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
 			gn_give_away(so, fd); /* what lies unread in the ring must reach stdio too */
 		else
 			gn_pin(so, fd, GN_WHY_STDIO);
-		gn_put(so);
+		gn_fd_put(so);
 	}
 	return gn_real.fdopen(fd, mode);
 }
@@ -115,8 +118,10 @@ INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
 INTERPOSE(int, fclose, (FILE *file))
 {
 	gn_enter();
-	if (file)
+	if (file) {
+		GN_INSIDE;
 		gn_forget(fileno(file));
+	}
 	return gn_real.fclose(file);
 }
 
@@ -126,7 +131,7 @@ INTERPOSE(int, vdprintf, (int fd, const char *format, va_list args))
 
 	if (so) {
 		gn_pin(so, fd, GN_WHY_STDIO);
-		gn_put(so);
+		gn_fd_put(so);
 	}
 	return gn_real.vdprintf(fd, format, args);
 }
@@ -148,7 +153,7 @@ INTERPOSE(int, __vdprintf_chk, (int fd, int flag, const char *format, va_list ar
 
 	if (so) {
 		gn_pin(so, fd, GN_WHY_STDIO);
-		gn_put(so);
+		gn_fd_put(so);
 	}
 	return gn_real.__vdprintf_chk(fd, flag, format, args);
 }
@@ -167,7 +172,9 @@ INTERPOSE(int, __dprintf_chk, (int fd, int flag, const char *format, ...))
 INTERPOSE(_Noreturn void, _exit, (int status))
 {
 	gn_enter();
+	gn_begin();
 	gn_stats_print();
+	gn_end();
 	gn_real._exit(status);
 	abort();
 }

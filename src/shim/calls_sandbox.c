@@ -30,6 +30,8 @@ INTERPOSE(int, prctl, (int op, ...))
 	d = va_arg(args, unsigned long);
 	va_end(args);
 	gn_enter();
+	gn_begin();
 	gn_before_prctl(op, a, (const void *)(uintptr_t)b);
+	gn_end();
 	return gn_real.prctl(op, a, b, c, d);
 }

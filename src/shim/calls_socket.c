@@ -10,6 +10,7 @@ INTERPOSE(int, socket, (int domain, int type, int protocol))
 	int fd;
 
 	gn_enter();
+	GN_INSIDE;
 	fd = gn_real.socket(domain, type, protocol);
 	if (fd >= 0)
 		gn_opened(fd, domain, type, protocol);
@@ -21,6 +22,7 @@ INTERPOSE(int, socketpair, (int domain, int type, int protocol, int fd[2]))
 	int rc;
 
 	gn_enter();
+	GN_INSIDE;
 	rc = gn_real.socketpair(domain, type, protocol, fd);
 	if (rc == 0)
 		gn_opened_pair(fd, domain, type, protocol);
@@ -35,19 +37,19 @@ INTERPOSE(int, bind, (int fd, const struct sockaddr *addr, socklen_t len))
 	if (!so)
 		return gn_real.bind(fd, addr, len);
 	rc = gn_bind(so, fd, addr, len);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
 INTERPOSE(int, connect, (int fd, const struct sockaddr *addr, socklen_t len))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	int rc;
 
 	if (!so)
 		return gn_real.connect(fd, addr, len);
 	rc = gn_connect(so, fd, addr, len);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -59,19 +61,19 @@ INTERPOSE(int, listen, (int fd, int backlog))
 	if (!so)
 		return gn_real.listen(fd, backlog);
 	rc = gn_listen(so, fd, backlog);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
 INTERPOSE(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags))
 {
-	struct gn_sock *so = gn_fd_get(fd);
+	struct gn_sock *so = gn_point_get(fd);
 	int rc;
 
 	if (!so)
 		return gn_real.accept4(fd, addr, len, flags);
 	rc = gn_accept(so, fd, addr, len, flags);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -89,7 +91,7 @@ INTERPOSE(int, shutdown, (int fd, int how))
 	if (!so)
 		return gn_real.shutdown(fd, how);
 	rc = gn_shutdown(so, fd, how);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -101,7 +103,7 @@ INTERPOSE(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len))
 	if (!so)
 		return gn_real.getsockname(fd, addr, len);
 	rc = gn_getname(so, fd, addr, len, false);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -113,7 +115,7 @@ INTERPOSE(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len))
 	if (!so)
 		return gn_real.getpeername(fd, addr, len);
 	rc = gn_getname(so, fd, addr, len, true);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -125,7 +127,7 @@ INTERPOSE(int, getsockopt, (int fd, int level, int name, void *value, socklen_t 
 	if (!so)
 		return gn_real.getsockopt(fd, level, name, value, len);
 	rc = gn_getsockopt(so, fd, level, name, value, len);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -137,25 +139,36 @@ INTERPOSE(int, setsockopt, (int fd, int level, int name, const void *value, sock
 	if (!so)
 		return gn_real.setsockopt(fd, level, name, value, len);
 	rc = gn_setsockopt(so, fd, level, name, value, len);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
 INTERPOSE(int, close, (int fd))
 {
-	gn_enter();
-	return (int)gn_ret(gn_close(fd));
+	int rc;
+
+	gn_enter_point();
+	gn_begin();
+	rc = gn_close(fd);
+	gn_end();
+	return (int)gn_ret(rc);
 }
 
 INTERPOSE(int, close_range, (unsigned int first, unsigned int last, int flags))
 {
+	int rc;
+
 	gn_enter();
-	return (int)gn_ret(gn_close_range(first, last, flags));
+	gn_begin();
+	rc = gn_close_range(first, last, flags);
+	gn_end();
+	return (int)gn_ret(rc);
 }
 
 INTERPOSE(void, closefrom, (int first))
 {
 	gn_enter();
+	GN_INSIDE;
 	gn_close_range(first < 0 ? 0 : (unsigned int)first, ~0u, 0);
 }
 
@@ -164,19 +177,36 @@ INTERPOSE(int, dup, (int fd))
 	gn_enter();
 	if (gn_is_hidden(fd))
 		return (int)gn_ret(-EBADF);
+	GN_INSIDE;
 	return gn_dup(fd, gn_real.dup(fd));
 }
 
 INTERPOSE(int, dup2, (int from, int to))
 {
+	int rc;
+
 	gn_enter();
-	return (int)gn_ret(gn_dup2(from, to, 0, false));
+	gn_begin();
+	rc = gn_dup2(from, to, 0, false);
+	gn_end();
+	return (int)gn_ret(rc);
 }
 
 INTERPOSE(int, dup3, (int from, int to, int flags))
 {
+	int rc;
+
 	gn_enter();
-	return (int)gn_ret(gn_dup2(from, to, flags, true));
+	gn_begin();
+	rc = gn_dup2(from, to, flags, true);
+	gn_end();
+	return (int)gn_ret(rc);
+}
+
+static int dup_from(int fd, int cmd, long arg)
+{
+	GN_INSIDE;
+	return gn_is_hidden(fd) ? -EBADF : gn_dup(fd, (int)gn_neg(gn_real.fcntl(fd, cmd, arg)));
 }
 
 static int fcntl_any(int fd, int cmd, long arg)
@@ -185,11 +215,11 @@ static int fcntl_any(int fd, int cmd, long arg)
 	int rc;
 
 	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
-		rc = gn_is_hidden(fd) ? -EBADF : gn_dup(fd, (int)gn_neg(gn_real.fcntl(fd, cmd, arg)));
+		rc = dup_from(fd, cmd, arg);
 	else
 		rc = so ? gn_fcntl(so, fd, cmd, arg) : (int)gn_neg(gn_real.fcntl(fd, cmd, arg));
 	if (so)
-		gn_put(so);
+		gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -229,7 +259,7 @@ INTERPOSE(int, ioctl, (int fd, unsigned long request, ...))
 	if (!so)
 		return gn_real.ioctl(fd, request, arg);
 	rc = gn_ioctl(so, fd, request, arg);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "shim/shim.h"
+#include "sock/signals.h"
 
 struct words {
 	long a, b, c, d, e, f;
@@ -138,6 +139,14 @@ static bool waits(long nr, const struct words *w, long *rc)
 	}
 }
 
+static bool sets_handlers(long nr, const struct words *w, long *rc)
+{
+	if (nr != SYS_rt_sigaction)
+		return false;
+	*rc = gn_ret(gn_sigaction_raw((int)w->a, (const struct gn_kernel_action *)w->b, (struct gn_kernel_action *)w->c, (size_t)w->d));
+	return true;
+}
+
 INTERPOSE(long, syscall, (long nr, ...))
 {
 	struct words w;
@@ -153,13 +162,17 @@ INTERPOSE(long, syscall, (long nr, ...))
 	w.f = va_arg(args, long);
 	va_end(args);
 	gn_enter();
+	if (sets_handlers(nr, &w, &rc))
+		return rc;
 	if (unlikely(gn_world.sandboxed))
 		return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc))
 		return rc;
+	gn_begin();
 	if (nr == SYS_seccomp)
 		gn_before_seccomp((unsigned long)w.a, (const void *)w.c);
 	if (nr == SYS_prctl)
 		gn_before_prctl(w.a, (unsigned long)w.b, (const void *)w.c);
+	gn_end();
 	return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 }

@@ -10,30 +10,54 @@ static struct timespec *of_ms(struct timespec *ts, int ms)
 	return ts;
 }
 
+static bool poll_concerns(const struct pollfd *fds, nfds_t count)
+{
+	GN_INSIDE;
+	return gn_poll_concerns(fds, count);
+}
+
+static int ppoll_inside(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	GN_INSIDE;
+	return gn_ppoll(fds, count, timeout, mask);
+}
+
+static bool select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	GN_INSIDE;
+	return gn_select_concerns(count, r, w, x);
+}
+
+static int pselect_inside(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask)
+{
+	GN_INSIDE;
+	return gn_pselect(count, r, w, x, timeout, mask);
+}
+
 INTERPOSE(int, poll, (struct pollfd *fds, nfds_t count, int timeout_ms))
 {
 	struct timespec ts;
 
-	gn_enter();
-	if (!gn_poll_concerns(fds, count))
+	gn_enter_point();
+	if (!poll_concerns(fds, count))
 		return gn_real.poll(fds, count, timeout_ms);
-	return (int)gn_ret(gn_ppoll(fds, count, of_ms(&ts, timeout_ms), NULL));
+	return (int)gn_ret(ppoll_inside(fds, count, of_ms(&ts, timeout_ms), NULL));
 }
 
 INTERPOSE(int, ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask))
 {
-	gn_enter();
-	if (!gn_poll_concerns(fds, count))
+	gn_enter_point();
+	if (!poll_concerns(fds, count))
 		return gn_real.ppoll(fds, count, timeout, mask);
-	return (int)gn_ret(gn_ppoll(fds, count, timeout, mask));
+	return (int)gn_ret(ppoll_inside(fds, count, timeout, mask));
 }
 
 INTERPOSE(int, pselect, (int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask))
 {
-	gn_enter();
-	if (count < 0 || !gn_select_concerns(count, r, w, x))
+	gn_enter_point();
+	if (count < 0 || !select_concerns(count, r, w, x))
 		return gn_real.pselect(count, r, w, x, timeout, mask);
-	return (int)gn_ret(gn_pselect(count, r, w, x, timeout, mask));
+	return (int)gn_ret(pselect_inside(count, r, w, x, timeout, mask));
 }
 
 INTERPOSE(int, select, (int count, fd_set *r, fd_set *w, fd_set *x, struct timeval *timeout))
@@ -42,14 +66,14 @@ INTERPOSE(int, select, (int count, fd_set *r, fd_set *w, fd_set *x, struct timev
 	uint64_t start, past, left;
 	int rc;
 
-	gn_enter();
-	if (count < 0 || !gn_select_concerns(count, r, w, x) || (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0)))
+	gn_enter_point();
+	if (count < 0 || !select_concerns(count, r, w, x) || (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0)))
 		return gn_real.select(count, r, w, x, timeout);
 	if (!timeout)
-		return (int)gn_ret(gn_pselect(count, r, w, x, NULL, NULL));
+		return (int)gn_ret(pselect_inside(count, r, w, x, NULL, NULL));
 	ts = (struct timespec){timeout->tv_sec + timeout->tv_usec / 1000000, timeout->tv_usec % 1000000 * 1000L};
 	start = gn_now_ns();
-	rc = gn_pselect(count, r, w, x, &ts, NULL);
+	rc = pselect_inside(count, r, w, x, &ts, NULL);
 	/* Linux writes what is left (select(2)). */
 	past = gn_now_ns() - start;
 	left = (uint64_t)ts.tv_sec * GN_NS_PER_S + (uint64_t)ts.tv_nsec;
@@ -63,6 +87,7 @@ INTERPOSE(int, epoll_create, (int size))
 	int fd;
 
 	gn_enter();
+	GN_INSIDE;
 	fd = gn_real.epoll_create(size);
 	gn_epoll_opened(fd);
 	return fd;
@@ -73,6 +98,7 @@ INTERPOSE(int, epoll_create1, (int flags))
 	int fd;
 
 	gn_enter();
+	GN_INSIDE;
 	fd = gn_real.epoll_create1(flags);
 	gn_epoll_opened(fd);
 	return fd;
@@ -80,8 +106,24 @@ INTERPOSE(int, epoll_create1, (int flags))
 
 INTERPOSE(int, epoll_ctl, (int set, int op, int fd, struct epoll_event *event))
 {
+	int rc;
+
 	gn_enter();
-	return (int)gn_ret(gn_epoll_ctl(set, op, fd, event));
+	gn_begin();
+	rc = gn_epoll_ctl(set, op, fd, event);
+	gn_end();
+	return (int)gn_ret(rc);
+}
+
+static struct gn_sock *set_find(int fd)
+{
+	struct gn_sock *so;
+
+	gn_begin();
+	so = gn_get_kind(fd, GN_KIND_EPOLL);
+	if (!so)
+		gn_end();
+	return so;
 }
 
 INTERPOSE(int, epoll_pwait, (int set, struct epoll_event *events, int max, int timeout_ms, const sigset_t *mask))
@@ -90,12 +132,12 @@ INTERPOSE(int, epoll_pwait, (int set, struct epoll_event *events, int max, int t
 	struct timespec ts;
 	int rc;
 
-	gn_enter();
-	so = gn_get_kind(set, GN_KIND_EPOLL);
+	gn_enter_point();
+	so = set_find(set);
 	if (!so)
 		return gn_real.epoll_pwait(set, events, max, timeout_ms, mask);
 	rc = gn_epoll_pwait(so, set, events, max, of_ms(&ts, timeout_ms), mask);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 
@@ -111,12 +153,12 @@ INTERPOSE(int, epoll_pwait2,
 	struct gn_sock *so;
 	int rc;
 
-	gn_enter();
-	so = gn_get_kind(set, GN_KIND_EPOLL);
+	gn_enter_point();
+	so = set_find(set);
 	if (!so)
 		return gn_real.epoll_pwait2(set, events, max, timeout, mask);
 	rc = gn_epoll_pwait(so, set, events, max, timeout, mask);
-	gn_put(so);
+	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
 

@@ -28,6 +28,25 @@ void gn_shim_start(void)
 	pthread_once(&once, start);
 }
 
+void gn_shim_point_slow(void)
+{
+	gn_enter();
+	if (atomic_load_explicit(&gn_world.ready, memory_order_relaxed) == GN_READY_CANCEL)
+		pthread_testcancel();
+}
+
+/* Inside, a thread that the program made cancellable at any instruction is not. */
+void gn_shim_async_slow(void)
+{
+	int type;
+
+	if (atomic_load_explicit(&gn_thread.inside, memory_order_relaxed) != 1)
+		return;
+	gn_real.pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
+		atomic_store_explicit(&gn_thread.due, atomic_load_explicit(&gn_thread.due, memory_order_relaxed) | GN_DUE_ASYNC, memory_order_relaxed);
+}
+
 __attribute__((constructor)) static void constructor(void)
 {
 	gn_enter();

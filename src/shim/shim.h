@@ -7,6 +7,7 @@
 
 #include "base/real.h"
 #include "sock/api.h"
+#include "sock/inside.h"
 
 #define INTERPOSE(result, name, params)                            \
 	result name params __attribute__((visibility("default"))); \
@@ -15,17 +16,78 @@
 /* Finds libc's functions and starts the module, once. Constructors of other libraries may call us before ours ran. */
 void gn_shim_start(void);
 
+/* Values of gn_world.ready. Cancellation is looked for where libc would, once anybody has used it. */
+#define GN_READY 1u
+#define GN_READY_CANCEL 2u
+void gn_shim_point_slow(void);
+void gn_shim_async_slow(void);
+
 static inline void gn_enter(void)
 {
 	if (unlikely(!atomic_load_explicit(&gn_world.ready, memory_order_acquire)))
 		gn_shim_start();
 }
 
-/* The endpoint behind a descriptor, held; NULL: not ours. */
+/* The same in a call that is a cancellation point. */
+static inline void gn_enter_point(void)
+{
+	if (unlikely(atomic_load_explicit(&gn_world.ready, memory_order_acquire) != GN_READY))
+		gn_shim_point_slow();
+}
+
+/* What comes for the thread between these two waits: see sock/sleep.h. */
+static inline void gn_begin(void)
+{
+	gn_inside_begin();
+	if (unlikely(gn_thread.wants_async))
+		gn_shim_async_slow();
+}
+
+static inline void gn_end(void)
+{
+	gn_inside_end();
+}
+
+static inline void gn_guard_end(const int *guard)
+{
+	(void)guard;
+	gn_end();
+}
+
+/* The rest of the block is inside. */
+#define GN_INSIDE                                                             \
+	int guard_ __attribute__((cleanup(gn_guard_end), unused)) = (gn_begin(), 0)
+
+/* The endpoint behind a descriptor, held, and the thread inside, until gn_fd_put(). NULL: not ours. */
+static inline struct gn_sock *gn_fd_find(int fd)
+{
+	struct gn_sock *so;
+
+	if ((uint32_t)fd >= gn_world.table_size || (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
+		return NULL;
+	gn_begin();
+	so = gn_get(fd);
+	if (unlikely(!so))
+		gn_end();
+	return so;
+}
+
 static inline struct gn_sock *gn_fd_get(int fd)
 {
 	gn_enter();
-	return gn_get(fd);
+	return gn_fd_find(fd);
+}
+
+static inline struct gn_sock *gn_point_get(int fd)
+{
+	gn_enter_point();
+	return gn_fd_find(fd);
+}
+
+static inline void gn_fd_put(struct gn_sock *so)
+{
+	gn_put(so);
+	gn_end();
 }
 
 /* For calls that show what a socket is. */
@@ -33,9 +95,13 @@ static inline struct gn_sock *gn_fd_known(int fd)
 {
 	struct gn_sock *so = gn_fd_get(fd);
 
-	if (unlikely(gn_world.sandboxed))
-		return so ? so : gn_sandboxed(fd);
-	return so ? so : gn_inherited(fd);
+	if (so)
+		return so;
+	gn_begin();
+	so = unlikely(gn_world.sandboxed) ? gn_sandboxed(fd) : gn_inherited(fd);
+	if (!so)
+		gn_end();
+	return so;
 }
 
 static inline ssize_t gn_ret(ssize_t rc)

@@ -3,14 +3,15 @@
  * accept() on a listener that may have two faces.
  *
  * The kernel's accept() holds the open file while it waits, so that a close() meanwhile, by another thread, does not end it: it takes the
- * next caller, and only then the listener goes. Here the wait is a poll() of both faces and the descriptors are looked up again after
- * it: another descriptor of the same socket will do, and of the last one a hidden copy is kept (so->orphan_fd) until the last waiter
- * has left.
+ * next caller, and only then the listener goes. Here the wait is a poll() of both faces and the descriptor is looked up again after
+ * it (gn_fd_still).
  */
 #include <string.h>
 
 #include "base/fd.h"
 #include "sock/api.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 #define TURN 16
 
@@ -70,10 +71,11 @@ static int accept_private(struct gn_sock *so, int flags)
 
 static int accept_public(struct gn_sock *so, int fd, int flags)
 {
+	struct gn_held held = {.so = so};
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
 	struct gn_sock *new;
-	int c = (int)gn_neg(gn_real.accept4(fd, (struct sockaddr *)&ss, &len, flags));
+	int c = (int)gn_sleep(GN_SLEEP_CALL, &held, SYS_accept4, fd, (long)&ss, (long)&len, flags, 0, 0);
 
 	if (c < 0)
 		return c;
@@ -119,7 +121,7 @@ static int accept_asking(struct gn_sock *so, int fd, int flags)
 
 	if (!until)
 		return c;
-	while (c == -EAGAIN && gn_now_ns() < until)
+	while (c == -EAGAIN && gn_now_ns() < until && !gn_signal_waits())
 		c = so->last_private ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
 	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
 	return c;
@@ -132,7 +134,7 @@ static int accept_alone(struct gn_sock *so, int fd, int flags)
 	struct pollfd p = {fd, POLLIN, 0};
 
 	if (until) {
-		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until)
+		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until && !gn_signal_waits())
 			;
 		gn_spin_result(&gn_world.accept_spin, p.revents);
 	}
@@ -142,6 +144,7 @@ static int accept_alone(struct gn_sock *so, int fd, int flags)
 static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
 {
 	struct pollfd p[2] = {{fd, POLLIN, 0}, {so->private_fd, POLLIN, 0}};
+	struct gn_held held = {.so = so};
 	struct timespec ts, *left = NULL;
 	uint64_t now;
 	int rc;
@@ -151,47 +154,10 @@ static int accept_wait(struct gn_sock *so, int fd, uint64_t deadline_ns)
 		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
 		left = &ts;
 	}
-	rc = (int)gn_neg(gn_real.ppoll(p, 2, left, NULL));
+	rc = gn_sleep_ppoll(deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART, &held, p, 2, left, NULL);
+	if (rc == GN_SLEEP_AGAIN)
+		return 0;
 	return rc == 0 ? -EAGAIN : rc < 0 ? rc : 0;
-}
-
-/* A descriptor that leads to the listener still, `fd` if it does; -EBADF: none. */
-static int still_open(const struct gn_sock *so, int fd)
-{
-	int orphan = atomic_load(&so->orphan_fd);
-
-	if (likely(atomic_load(&gn_world.table[fd]) == so))
-		return fd;
-	for (uint32_t other = 0; other < gn_world.used_fds && orphan < 0; other++)
-		if (atomic_load(&gn_world.table[other]) == so)
-			return (int)other;
-	return orphan >= 0 ? orphan : -EBADF;
-}
-
-static void orphan_close(struct gn_sock *so)
-{
-	int fd = atomic_exchange(&so->orphan_fd, -1);
-
-	if (fd < 0)
-		return;
-	gn_unhide_close(&fd);
-	gn_unhide_close(&so->private_fd);
-}
-
-bool gn_listener_orphaned(struct gn_sock *so, int fd)
-{
-	int copy;
-
-	if (!atomic_load(&so->acceptors) || fd < 0)
-		return false;
-	copy = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
-	if (copy < 0)
-		return false;
-	gn_hide(copy);
-	atomic_store(&so->orphan_fd, copy);
-	if (!atomic_load(&so->acceptors))
-		orphan_close(so);
-	return true;
 }
 
 static int accept_blocking(struct gn_sock *so, int fd, int flags)
@@ -200,18 +166,12 @@ static int accept_blocking(struct gn_sock *so, int fd, int flags)
 	uint64_t deadline = timeout ? gn_now_ns() + timeout : 0;
 	int c = -EAGAIN, rc = 0;
 
-	atomic_fetch_add(&so->acceptors, 1);
 	while (c == -EAGAIN && rc == 0) {
 		rc = accept_wait(so, fd, deadline);
+		fd = gn_fd_still(so, fd);
 		if (rc == 0)
-			fd = rc = still_open(so, fd);
-		if (rc < 0)
-			break;
-		rc = 0;
-		c = so->private_fd < 0 ? accept_public(so, fd, flags) : accept_either(so, fd, flags);
+			c = so->private_fd < 0 ? accept_public(so, fd, flags) : accept_either(so, fd, flags);
 	}
-	if (atomic_fetch_sub(&so->acceptors, 1) == 1)
-		orphan_close(so);
 	return rc < 0 ? rc : c;
 }
 

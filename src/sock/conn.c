@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "sock/api.h"
+#include "sock/sleep.h"
 
 #define PORT_TRIES 32
 
@@ -300,13 +301,20 @@ static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	return rc;
 }
 
+static int connect_kernel(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct gn_held held = {.so = so};
+
+	return (int)gn_sleep(GN_SLEEP_CALL, &held, SYS_connect, fd, (long)addr, (long)len, 0, 0, 0);
+}
+
 /* The kernel says at once whether anybody listens; a bound socket may meet another one. */
 static int connect_unix(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	int rc, met;
 
 	do {
-		rc = (int)gn_neg(gn_real.connect(fd, addr, len));
+		rc = connect_kernel(so, fd, addr, len);
 		met = rc == -ECONNREFUSED && gn_is_stream_like(so->ep) ? gn_peer_meet_unix(so, fd, addr, len) : 0;
 	} while (met == GN_PEER_AGAIN);
 	return met == 1 ? 0 : met < 0 ? met : rc;
@@ -389,7 +397,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	}
 	if (ep->type == SOCK_DGRAM)
 		gn_dgram_connecting(so, fd);
-	rc = is_inet(ep) ? (int)gn_neg(gn_real.connect(fd, addr, len)) : connect_unix(so, fd, addr, len);
+	rc = is_inet(ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
 	if (gn_peer_waits(so))
 		return rc;
 	if (ep->type == SOCK_DGRAM)

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include "sock/dgram.h"
+#include "sock/sleep.h"
 
 #define HARMLESS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM | MSG_DONTROUTE)
 
@@ -32,6 +33,7 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 		.msg_control = io->control,
 		.msg_controllen = io->control_len,
 	};
+	struct gn_held held = {.so = so, .count = &so->ep->tx.in_kernel};
 	ssize_t rc;
 
 	/* Closed to a switch while we are inside: else this datagram could come behind a later one of the same thread. */
@@ -41,9 +43,10 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 		return GN_OTHER_LANE;
 	}
 	if (io->iovcnt == 1 && !io->control)
-		rc = gn_neg(gn_real.sendto(fd, io->iov->iov_base, io->iov->iov_len, io->flags, io->name, io->name_len));
+		rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_sendto, fd, (long)io->iov->iov_base, (long)io->iov->iov_len, io->flags, (long)io->name,
+			      (long)io->name_len);
 	else
-		rc = gn_neg(gn_real.sendmsg(fd, &msg, io->flags));
+		rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_sendmsg, fd, (long)&msg, io->flags, 0, 0, 0);
 	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
 	if (unlikely(rc == -ECONNREFUSED) && so->dgram && so->ep->domain == AF_UNIX && !io->name)
 		gn_dgram_connected(so, fd, 0); /* the kernel has parted us from the dead, and thrown away what they had sent */
@@ -78,6 +81,7 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
 		n = gn_dgram_wait_tx(so, fd, p, deadline);
+		fd = gn_fd_still(so, fd);
 		if (n < 0)
 			return n;
 	}
@@ -218,14 +222,16 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
 		n = gn_dgram_wait_rx(so, fd, deadline, round);
+		fd = gn_fd_still(so, fd);
 		if (n < 0)
 			return n;
 	}
 }
 
 /* Not from the queue of datagrams. */
-static ssize_t recv_special(int fd, struct gn_io *io)
+static ssize_t recv_special(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	struct gn_held held = {.so = so};
 	struct msghdr msg = {
 		.msg_name = io->name,
 		.msg_namelen = io->name_len,
@@ -234,7 +240,7 @@ static ssize_t recv_special(int fd, struct gn_io *io)
 		.msg_control = io->control,
 		.msg_controllen = io->control_len,
 	};
-	ssize_t rc = gn_neg(gn_real.recvmsg(fd, &msg, io->flags));
+	ssize_t rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_recvmsg, fd, (long)&msg, io->flags, 0, 0, 0);
 
 	if (rc >= 0) {
 		io->name_len = msg.msg_namelen;
@@ -249,7 +255,7 @@ ssize_t gn_dgram_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	ssize_t n = GN_OTHER_LANE;
 
 	if (unlikely((io->flags & MSG_ERRQUEUE) || ((io->flags & MSG_OOB) && so->ep->domain == AF_UNIX)))
-		return recv_special(fd, io);
+		return recv_special(so, fd, io);
 	while (n == GN_OTHER_LANE)
 		n = gn_rx_shared(so) ? recv_shared(so, fd, io) : recv_cold(so, fd, io);
 	return n;

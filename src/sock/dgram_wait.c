@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Datagram pairs: spinning, parking and readiness, over several rings and the kernel's queue at once. Theory in wait.c. */
 #include "sock/dgram.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 #define LOOKS 16
 #define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
@@ -91,7 +93,7 @@ static bool spin_slice(const struct gn_dgram *d)
 				return true;
 			gn_cpu_relax();
 		}
-	} while (gn_now_ns() < end);
+	} while (gn_now_ns() < end && !gn_signal_waits());
 	return false;
 }
 
@@ -100,7 +102,7 @@ static bool spin_round(struct gn_sock *so, uint32_t round)
 {
 	uint32_t rounds = (uint32_t)(gn_world.spin_max_ns / SLICE_NS);
 
-	if (!gn_dgram_mask(so->dgram) || round >= rounds)
+	if (!gn_dgram_mask(so->dgram) || round >= rounds || gn_signal_waits())
 		return false;
 	if (round == 0 && !gn_spin_now(so, NULL))
 		return false;
@@ -118,18 +120,20 @@ static bool spin_round(struct gn_sock *so, uint32_t round)
 
 /* Several threads: the first sleeps in recv(), which restarts as a program expects, and is sure to hear the bell; the others look for
  * themselves. */
-static int nap_rx(int fd)
+static int nap_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 {
+	struct gn_held held = {.so = so};
 	struct pollfd p = {fd, POLLIN, 0};
 	struct timespec ts = gn_timespec(NAP_NS);
-	int rc = (int)gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+	int rc = gn_sleep_ppoll(how, &held, &p, 1, &ts, NULL);
 
 	gn_sys_sched_yield(); /* it may be a bell that the first has to see */
 	return rc < 0 ? rc : 0;
 }
 
-static ssize_t sleep_rx(struct gn_sock *so, int fd)
+static ssize_t sleep_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 {
+	struct gn_held held = {.so = so, .count = &so->ep->sleepers};
 	struct gn_dgram *d = so->dgram;
 	uint32_t nobody = 0;
 	ssize_t rc = 0;
@@ -137,13 +141,14 @@ static ssize_t sleep_rx(struct gn_sock *so, int fd)
 	char byte;
 
 	if (!atomic_compare_exchange_strong(&so->ep->sleepers, &nobody, 1))
-		return nap_rx(fd);
+		return nap_rx(so, fd, how);
 	arm_rings(d);
 	if (!rings_changed(d)) {
 		check_peers(so, fd);
 		if (!atomic_load(&so->ep->so_error))
-			rc = gn_neg(gn_real.recv(fd, &byte, 1, MSG_PEEK));
+			rc = gn_sleep(how, &held, SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK, 0, 0);
 	}
+	fd = gn_fd_still(so, fd);
 	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
 	disarm_rings(so, others);
 	if (rc > 0)
@@ -158,8 +163,8 @@ int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t 
 	gn_cpu_publish(so);
 	if (spin_round(so, round))
 		return 0;
-	rc = sleep_rx(so, fd);
-	if (rc == -EAGAIN || rc == 0)
+	rc = sleep_rx(so, fd, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
+	if (rc == -EAGAIN || rc == 0 || rc == GN_SLEEP_AGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return rc < 0 ? (int)rc : 0;
 }
@@ -182,19 +187,20 @@ static bool spin_room(const struct gn_pair *p)
 				return true;
 			gn_cpu_relax();
 		}
-	} while (gn_now_ns() < end);
+	} while (gn_now_ns() < end && !gn_signal_waits());
 	return false;
 }
 
 /* Sleeps until the reader makes room, dies, or it is time to look again. Data that waits in the kernel's queue hides bells: then short
  * naps. */
-static int sleep_room(const struct gn_pair *p, int fd, bool hidden)
+static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool hidden, enum gn_sleep_how how)
 {
+	struct gn_held held = {.so = so, .count = &so->ep->sleepers};
 	struct pollfd ask[2] = {{fd, hidden ? 0 : POLLIN, 0}, {p->meeting.fd, POLLIN, 0}};
 	struct timespec ts = gn_timespec(hidden ? NAP_NS : LONG_NAP_NS);
-	int rc = (int)gn_neg(gn_real.ppoll(ask, 2, &ts, NULL));
+	int rc = gn_sleep_ppoll(how, &held, ask, 2, &ts, NULL);
 
-	return rc < 0 ? rc : 0;
+	return rc < 0 && rc != GN_SLEEP_AGAIN ? rc : 0;
 }
 
 /* Room for the next record, in the ring of an AF_UNIX pair. */
@@ -217,7 +223,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&p->tx.dir->p_parked, 1);
 	if (!has_room(p))
-		rc = sleep_room(p, fd, queue != -EAGAIN);
+		rc = sleep_room(so, p, fd, queue != -EAGAIN, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
 	atomic_store(&p->tx.dir->p_parked, 0);
 	atomic_fetch_sub(&so->ep->sleepers, 1);
 	if (rc < 0)

@@ -16,6 +16,8 @@
 
 #include "base/fd.h"
 #include "sock/epset.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 #define LOOK_NS (50 * GN_NS_PER_US)  /* how long rings alone may keep the kernel's descriptors waiting */
 #define SPIN_LOOK_NS (10 * GN_NS_PER_US)
@@ -368,6 +370,14 @@ void gn_epset_free(struct gn_epset *set)
 void gn_epset_forked(struct gn_epset *set)
 {
 	atomic_store(&set->lock, 0);
+	atomic_store(&set->sleeping, 0);
+}
+
+void gn_epset_moved(struct gn_epset *set, int fd)
+{
+	gn_lock(&set->lock);
+	set->fd = fd;
+	gn_unlock(&set->lock);
 }
 
 void gn_epoll_forked(void)
@@ -808,20 +818,22 @@ static bool set_spin_now(struct gn_epset *set)
 	return elsewhere;
 }
 
-/* libc's own call: a cancellation point, with the program's mask. */
-static int kernel_wait(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+/* With the program's mask. Counted in set->sleeping. */
+static int kernel_wait(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
+	struct gn_epset *set = so->set;
+	struct gn_held held = {.so = so, .count = &set->sleeping, .own = true};
 	uint32_t number = sweep_begin(set);
 	uint64_t now;
 	struct timespec ts;
 	int n;
 
 	if (deadline_ns == UINT64_MAX) {
-		n = (int)gn_neg(gn_real.epoll_pwait(set->fd, events, max, -1, mask));
+		n = (int)gn_sleep(GN_SLEEP_EINTR, &held, SYS_epoll_pwait, set->fd, (long)events, max, -1, (long)mask, GN_SIGSET_BYTES);
 	} else {
 		now = gn_now_ns();
 		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
-		n = (int)gn_neg(gn_real.epoll_pwait2(set->fd, events, max, &ts, mask));
+		n = (int)gn_sleep(GN_SLEEP_EINTR, &held, SYS_epoll_pwait2, set->fd, (long)events, max, (long)&ts, (long)mask, GN_SIGSET_BYTES);
 	}
 	sweep_end(set, number, n, max);
 	return n;
@@ -845,7 +857,7 @@ static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint6
 
 	if (!set_spin_now(set))
 		return 0;
-	while (now < end && n == 0) {
+	while (now < end && n == 0 && !gn_signal_waits()) {
 		for (int i = 0; i < 8 && n == 0; i++) {
 			n = scan_locked(set, events, max);
 			gn_cpu_relax();
@@ -897,8 +909,9 @@ static void disarm_hot(struct gn_epset *set, uint32_t token)
 }
 
 /* Sleeps once. Events, 0: look again (or time is up), -errno. */
-static int park(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
+	struct gn_epset *set = so->set;
 	bool others = atomic_fetch_add(&set->sleeping, 1) > 0 || set->outer;
 	uint32_t token = others ? GN_ARM_ALWAYS : gn_arm_token();
 	int n = 0;
@@ -907,7 +920,7 @@ static int park(struct gn_epset *set, struct epoll_event *events, int max, uint6
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
 		if (n == 0)
-			n = kernel_wait(set, events, max, deadline_ns, mask);
+			n = kernel_wait(so, events, max, deadline_ns, mask);
 		if (n > 0)
 			filter(set, events, &n);
 	}
@@ -964,8 +977,9 @@ static inline bool somebody_queues(void)
 	return unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
 }
 
-static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+static int wait_rings(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
+	struct gn_epset *set = so->set;
 	uint64_t now;
 	int n;
 
@@ -980,14 +994,15 @@ static int wait_rings(struct gn_epset *set, struct epoll_event *events, int max,
 		set->streak = 0;
 		n = spin(set, events, max, deadline_ns);
 		if (n == 0)
-			n = park(set, events, max, deadline_ns, mask);
+			n = park(so, events, max, deadline_ns, mask);
 		if (n || somebody_queues())
 			return n;
 	}
 }
 
-static int wait_kernel(struct gn_epset *set, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+static int wait_kernel(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
+	struct gn_epset *set = so->set;
 	bool asleep;
 	int n = 0;
 
@@ -995,7 +1010,7 @@ static int wait_kernel(struct gn_epset *set, struct epoll_event *events, int max
 		atomic_fetch_add(&set->sleeping, 1);
 		asleep = !set->rings; /* looked at again: whoever adds the first one looks at `sleeping` after it */
 		if (likely(asleep))
-			n = kernel_wait(set, events, max, deadline_ns, mask);
+			n = kernel_wait(so, events, max, deadline_ns, mask);
 		atomic_fetch_sub(&set->sleeping, 1);
 		if (n <= 0)
 			return n;
@@ -1020,7 +1035,7 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 		if (somebody_queues())
 			gn_queue_look();
 		until = somebody_queues() ? gn_queue_nap(deadline) : deadline;
-		n = set->rings ? wait_rings(set, events, max, until, mask) : wait_kernel(set, events, max, until, mask);
+		n = set->rings ? wait_rings(so, events, max, until, mask) : wait_kernel(so, events, max, until, mask);
 	} while (n == 0 && deadline && gn_now_ns() < deadline);
 	if (unlikely(set->outer))
 		gn_epset_sync(set);

@@ -7,6 +7,8 @@
  * memory belong to whoever holds them.
  */
 #include "sock/api.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 static void for_each_sock(void (*f)(struct gn_sock *))
 {
@@ -45,8 +47,6 @@ static void child_sock(struct gn_sock *so)
 		return;
 	}
 	so->seat = gn_ep_join(so->ep);
-	so->acceptors = 0; /* threads of the parent's */
-	gn_unhide_close((int *)&so->orphan_fd);
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;
@@ -57,9 +57,19 @@ bool gn_fork_begin(void)
 {
 	if (gn_world.sandboxed || gn_is_vfork_child())
 		return false;
+	gn_inside_begin();
 	gn_lock(&gn_world.big);
 	for_each_sock(count_child);
+	gn_sleep_fork(GN_FORK_BEFORE);
+	/* Handlers of fork's own (pthread_atfork) run in there: not as if they were ours, and signals wait all the same. */
+	atomic_fetch_add_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
 	return true;
+}
+
+static void fork_end(void)
+{
+	atomic_fetch_sub_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
+	gn_inside_end();
 }
 
 void gn_fork_child(void)
@@ -71,13 +81,20 @@ void gn_fork_child(void)
 	gn_stats_reset();
 	gn_world.stats = gn_world.stats_wanted;
 	for_each_sock(child_sock);
+	gn_table_late(false);
+	gn_sleep_fork(GN_FORK_CHILD);
+	gn_table_late(true);
+	fork_end();
 }
 
 void gn_fork_parent(bool failed)
 {
-	if (failed)
+	if (failed) {
 		for_each_sock(uncount_child);
+		gn_sleep_fork(GN_FORK_FAILED);
+	}
 	gn_unlock(&gn_world.big);
+	fork_end();
 }
 
 pid_t gn_fork(pid_t (*real_fork)(void))

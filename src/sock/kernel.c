@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "sock/inside.h"
 #include "sock/io.h"
+#include "sock/sleep.h"
 
 #define BUFFERS_MAX 16 /* of a vector, at a time */
 
@@ -29,8 +31,19 @@ static void leave(struct gn_half *half, ssize_t moved)
 	atomic_fetch_sub(&half->in_kernel, 1);
 }
 
-static ssize_t send_plain(int fd, struct gn_io *io, int flags, bool emulated)
+/* A call of the kernel's on one half, which may wait there unless it is told not to. */
+static long call(struct gn_sock *so, struct gn_half *half, bool waits, enum gn_sleep_how how, long nr, long a, long b, long c, long d,
+		 long e, long f)
 {
+	struct gn_held held = {.so = so, .count = &half->in_kernel};
+
+	return waits ? gn_sleep(how, &held, nr, a, b, c, d, e, f) : gn_raw6(nr, a, b, c, d, e, f);
+}
+
+static ssize_t send_plain(struct gn_sock *so, int fd, struct gn_io *io, int flags, bool emulated)
+{
+	struct gn_half *half = &so->ep->tx;
+	bool waits = !gn_io_nonblock(so, flags);
 	struct msghdr msg = {
 		.msg_name = emulated ? NULL : io->name,
 		.msg_namelen = emulated ? 0 : io->name_len,
@@ -41,14 +54,15 @@ static ssize_t send_plain(int fd, struct gn_io *io, int flags, bool emulated)
 	};
 
 	if (io->iovcnt == 1 && !msg.msg_control)
-		return gn_neg(gn_real.sendto(fd, io->iov->iov_base, io->iov->iov_len, flags, msg.msg_name, msg.msg_namelen));
-	return gn_neg(gn_real.sendmsg(fd, &msg, flags));
+		return call(so, half, waits, GN_SLEEP_CALL, SYS_sendto, fd, (long)io->iov->iov_base, (long)io->iov->iov_len, flags,
+			    (long)msg.msg_name, (long)msg.msg_namelen);
+	return call(so, half, waits, GN_SLEEP_CALL, SYS_sendmsg, fd, (long)&msg, flags, 0, 0, 0);
 }
 
 /* TCP has no records and no descriptors to pass; what it says when the peer has gone differs from AF_UNIX. */
 static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	ssize_t rc = send_plain(fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
+	ssize_t rc = send_plain(so, fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
 
 	if (rc == -EPIPE && !io->total && !atomic_load(&so->ep->tx.shut) && !gn_flag(so->ep, GN_EP_DEAD))
 		return 0; /* of no bytes TCP learns nothing */
@@ -72,13 +86,15 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (!enter(half))
 		return GN_OTHER_LANE;
-	rc = gn_flag(so->ep, GN_EP_EMULATED) ? send_emulated(so, fd, io) : send_plain(fd, io, io->flags, false);
+	rc = gn_flag(so->ep, GN_EP_EMULATED) ? send_emulated(so, fd, io) : send_plain(so, fd, io, io->flags, false);
 	leave(half, rc);
 	return rc;
 }
 
-static ssize_t recv_plain(int fd, struct gn_io *io, int flags)
+static ssize_t recv_plain(struct gn_sock *so, int fd, struct gn_io *io, int flags, enum gn_sleep_how how)
 {
+	struct gn_half *half = &so->ep->rx;
+	bool waits = !gn_io_nonblock(so, flags);
 	struct msghdr msg = {
 		.msg_name = io->name,
 		.msg_namelen = io->name_len,
@@ -91,9 +107,9 @@ static ssize_t recv_plain(int fd, struct gn_io *io, int flags)
 
 	if (io->iovcnt == 1 && !io->control && !io->name && !io->out_flags) {
 		io->control_len = 0;
-		return gn_neg(gn_real.recvfrom(fd, io->iov->iov_base, io->iov->iov_len, flags, NULL, NULL));
+		return call(so, half, waits, how, SYS_recvfrom, fd, (long)io->iov->iov_base, (long)io->iov->iov_len, flags, 0, 0);
 	}
-	rc = gn_neg(gn_real.recvmsg(fd, &msg, flags));
+	rc = call(so, half, waits, how, SYS_recvmsg, fd, (long)&msg, flags, 0, 0, 0);
 	if (rc >= 0) {
 		io->name_len = msg.msg_namelen;
 		io->control_len = msg.msg_controllen;
@@ -116,21 +132,26 @@ static ssize_t recv_asking(struct gn_sock *so, int fd, struct gn_io *io)
 	ssize_t rc;
 
 	if (!until)
-		return recv_plain(fd, io, io->flags);
+		return recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL);
 	do {
-		rc = recv_plain(fd, io, io->flags | MSG_DONTWAIT);
-	} while (rc == -EAGAIN && gn_now_ns() < until);
+		rc = recv_plain(so, fd, io, io->flags | MSG_DONTWAIT, GN_SLEEP_CALL);
+	} while (rc == -EAGAIN && !gn_signal_waits() && gn_now_ns() < until);
 	gn_spin_result(&gn_world.recv_spin, rc != -EAGAIN);
-	return rc == -EAGAIN ? recv_plain(fd, io, io->flags) : rc;
+	if (rc != -EAGAIN)
+		return rc;
+	do {
+		rc = recv_plain(so, fd, io, io->flags, atomic_load(&so->ep->rcvtimeo_ns) ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
+	} while (rc == GN_SLEEP_AGAIN);
+	return rc;
 }
 
 /* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
-static ssize_t recv_discard(int fd, struct gn_io *io, int flags)
+static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io, int flags)
 {
 	char waste[16384];
 	size_t len = GN_MIN(io->total, sizeof waste);
 
-	return gn_neg(gn_real.recv(fd, waste, len, flags & ~MSG_TRUNC));
+	return call(so, &so->ep->rx, true, GN_SLEEP_CALL, SYS_recvfrom, fd, (long)waste, (long)len, flags & ~MSG_TRUNC, 0, 0);
 }
 
 /* End of file: the peer's, unless we have shut the carrying socket ourselves. */
@@ -151,11 +172,12 @@ static ssize_t recv_nothing(struct gn_sock *so, int fd)
 static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t seen)
 {
 	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
+	struct gn_held held = {.so = so, .count = &so->ep->rx.in_kernel};
 	struct pollfd p = {fd, POLLRDHUP, 0};
 
 	while (seen > 0 && (size_t)seen < io->total && !gn_io_nonblock(so, io->flags) && gn_sys_poll(&p, 1, 0) == 0 &&
-	       gn_nap(fd, deadline) == 0)
-		seen = recv_plain(fd, io, io->flags);
+	       gn_nap(&held, fd, deadline, true) == 0)
+		seen = recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL);
 	return seen;
 }
 
@@ -164,7 +186,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	ssize_t rc;
 
 	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
-		return recv_discard(fd, io, io->flags);
+		return recv_discard(so, fd, io, io->flags);
 	io->name = NULL;
 	io->control = NULL;
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
@@ -209,7 +231,7 @@ ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size
 
 	if (!enter(half))
 		return GN_OTHER_LANE;
-	rc = gn_neg(gn_real.sendfile(fd, from, at, len));
+	rc = call(so, half, true, GN_SLEEP_CALL, SYS_sendfile, fd, from, (long)at, (long)len, 0, 0);
 	leave(half, rc);
 	return rc;
 }

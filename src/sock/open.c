@@ -127,8 +127,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_watches_drop(so);
 	say_goodbye(so, fd);
 	gn_dgram_goodbye(so);
-	if (so->private_fd >= 0 && !gn_listener_orphaned(so, fd))
-		gn_unhide_close(&so->private_fd);
+	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
 	gn_peer_drop(so);
 	gn_queue_leave(so);
@@ -141,7 +140,7 @@ static int face_of_last(int fd)
 	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(&gn_world.table[fd]) : NULL;
 	int face = -1;
 
-	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || atomic_load(&so->acceptors))
+	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || atomic_load(&so->refs) > 1)
 		return -1;
 	face = so->private_fd;
 	so->private_fd = -1;
@@ -158,7 +157,7 @@ int gn_close(int fd)
 		return -EBADF;
 	face = face_of_last(fd);
 	gn_table_clear(fd);
-	rc = (int)gn_neg(gn_real.close(fd));
+	rc = gn_sys_close(fd); /* not to be cancelled between the two */
 	gn_unhide_close(&face);
 	return rc;
 }
@@ -235,8 +234,8 @@ static void make_way(int fd)
 			so->hold_fd = moved;
 		if (so->held_fd == fd)
 			so->held_fd = moved;
-		if (so->orphan_fd == fd)
-			so->orphan_fd = moved;
+		if (so->after == fd)
+			so->after = moved;
 		if (so->meeting.fd == fd)
 			so->meeting.fd = moved;
 		gn_dgram_fd_moved(so, fd, moved);

@@ -7,6 +7,7 @@
  * Units: bytes. Owner: the rx lock, but for gn_stream_peek().
  */
 #include "sock/io.h"
+#include "sock/sleep.h"
 
 static uint64_t position(const struct gn_half *half)
 {
@@ -158,6 +159,7 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 	size_t need = gn_flag(so->ep, GN_EP_EMULATED) ? gn_least(so, io) : 1;
 	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
 	struct pollfd end = {fd, POLLRDHUP, 0};
+	struct gn_held held = {.so = so};
 	bool ended = false; /* in the kernel socket, known before the look */
 	uint32_t in_ring;
 	ssize_t n;
@@ -174,11 +176,13 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 		if (gn_io_nonblock(so, io->flags))
 			return n ? n : -EAGAIN;
 		if (in_ring < (size_t)n) { /* some of it is in the kernel socket: no sleep there would last */
-			rc = gn_nap(fd, deadline);
+			rc = gn_nap(&held, fd, deadline, n > 0);
+			end.fd = gn_fd_still(so, fd);
 			ended = gn_sys_poll(&end, 1, 0) > 0;
 		} else {
 			rc = gn_wait_rx(so, fd, deadline, in_ring, n > 0);
 		}
+		fd = gn_fd_still(so, fd);
 		if (rc < 0 && rc != -EPIPE)
 			return n ? n : rc;
 	}

@@ -26,6 +26,7 @@
 
 #include "base/fd.h"
 #include "sock/api.h"
+#include "sock/sleep.h"
 
 #define QUEUE 64
 #define ASIDE 16            /* callers that wait for another address than the one we connect to */
@@ -321,9 +322,21 @@ static bool say(int u, char how, size_t len)
 	return gn_sys_send(u, greeting, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-/* 1: the second is there. -EINTR, -EAGAIN (SO_SNDTIMEO); GN_PEER_AGAIN: the holder has gone. */
-static int wait_for_answer(const struct gn_sock *so, int u)
+struct caller {
+	int u;
+	struct gn_held held;
+};
+
+/* Nobody waits in the other's queue any more. */
+static void hang_up(struct gn_held *held)
 {
+	gn_unhide_close(&container_of(held, struct caller, held)->u);
+}
+
+/* 1: the second is there. -EINTR, -EAGAIN (SO_SNDTIMEO); GN_PEER_AGAIN: the holder has gone. */
+static int wait_for_answer(struct gn_sock *so, int u)
+{
+	struct caller caller = {.u = u, .held = {.so = so, .undo = hang_up}};
 	uint64_t ns = atomic_load(&so->ep->sndtimeo_ns);
 	struct timeval limit = {(time_t)(ns / GN_NS_PER_S), (suseconds_t)(ns % GN_NS_PER_S / GN_NS_PER_US)};
 	char byte;
@@ -333,7 +346,7 @@ static int wait_for_answer(const struct gn_sock *so, int u)
 		return GN_PEER_AGAIN;
 	gn_sys_fcntl(u, F_SETFL, O_RDWR);
 	gn_sys_setsockopt(u, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	rc = (int)gn_neg(gn_real.recv(u, &byte, 1, 0));
+	rc = (int)gn_sleep(GN_SLEEP_CALL, &caller.held, SYS_recvfrom, u, (long)&byte, 1, 0, 0, 0);
 	if (rc == -EINTR || rc == -EAGAIN) /* at the last moment? */
 		rc = gn_sys_recv(u, &byte, 1, MSG_DONTWAIT) == 1 ? 1 : rc;
 	limit = (struct timeval){0, 0};
@@ -555,11 +568,14 @@ int gn_peer_settle(struct gn_sock *so, int fd)
 
 int gn_peer_again(struct gn_sock *so, int fd)
 {
+	struct gn_held held = {.so = so};
 	struct pollfd p = {fd, POLLOUT, 0};
 	int rc;
 
 	if (gn_peer_waits(so) && !gn_flag(so->ep, GN_EP_NONBLOCK)) {
-		rc = (int)gn_neg(gn_real.ppoll(&p, 1, NULL, NULL));
+		do {
+			rc = gn_sleep_ppoll(GN_SLEEP_RESTART, &held, &p, 1, NULL, NULL);
+		} while (rc == GN_SLEEP_AGAIN);
 		if (rc < 0)
 			return rc;
 	}

@@ -5,16 +5,18 @@
  * Each entry stands for one or two entries of the set that the kernel polls: its own, or for an endpoint on the ring its bells, and
  * for a listener its private face too. While nothing but rings is asked about and something is ready, no system call is made.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "sock/api.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 #define SMALL 64
 #define LOOKS 16
 #define CAP_NS GN_NS_PER_MS /* how long to sleep when unread kernel data hides the bells */
 
 struct entry {
+	_Atomic uint16_t *seat; /* while armed: where we are counted, of a datagram endpoint NULL */
 	struct gn_sock *so; /* held; NULL: the kernel's alone */
 	bool ring;
 	bool low; /* in the kernel lane, and TCP would wait for more than a byte: SO_RCVLOWAT */
@@ -28,7 +30,11 @@ struct pollset {
 	nfds_t count, kernel_count;
 	nfds_t rings, others;
 	bool capped;
+	bool armed;
 	uint32_t token;
+	void *map; /* of a large set, or NULL */
+	size_t map_bytes;
+	struct gn_held held;
 };
 
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
@@ -57,7 +63,7 @@ static bool entry_make(struct pollset *s, nfds_t i)
 	struct gn_sock *so = gn_get(u->fd);
 
 	s->kernel[i] = *u;
-	s->entry[i] = (struct entry){so, false, false};
+	s->entry[i] = (struct entry){.so = so};
 	s->twin[i] = -1;
 	if (so && gn_on_ring(so)) {
 		s->entry[i].ring = true;
@@ -142,7 +148,7 @@ static int collect(struct pollset *s)
 
 static int kernel_now(struct pollset *s)
 {
-	static const struct timespec zero;
+	struct timespec zero = {0};
 	int rc;
 
 	for (nfds_t i = 0; i < s->count; i++) {
@@ -154,7 +160,7 @@ static int kernel_now(struct pollset *s)
 	}
 	if (!s->others)
 		return 0;
-	rc = (int)gn_neg(gn_real.ppoll(s->kernel, s->kernel_count, &zero, NULL));
+	rc = (int)gn_raw6(SYS_ppoll, (long)s->kernel, (long)s->kernel_count, (long)&zero, 0, GN_SIGSET_BYTES, 0);
 	return rc;
 }
 
@@ -176,7 +182,7 @@ static bool spin(struct pollset *s)
 				found = s->entry[i].ring && gn_ready(s->entry[i].so, s->user[i].fd, s->user[i].events, false);
 			gn_cpu_relax();
 		}
-	} while (!found && gn_now_ns() < end);
+	} while (!found && gn_now_ns() < end && !gn_signal_waits());
 	gn_spin_result(&first->spin, found);
 	return found;
 }
@@ -186,6 +192,7 @@ static bool arm_all(struct pollset *s)
 	bool quiet = true;
 
 	s->capped = false;
+	s->armed = true;
 	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
 		s->capped |= s->entry[i].low;
@@ -194,6 +201,7 @@ static bool arm_all(struct pollset *s)
 		ring_wish(s, i);
 		gn_cpu_publish(s->entry[i].so);
 		gn_sleep_begin(s->entry[i].so);
+		s->entry[i].seat = s->entry[i].so->dgram ? NULL : &s->entry[i].so->ep->asleep[s->entry[i].so->seat];
 		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events, s->token);
 	}
 	return quiet;
@@ -201,6 +209,7 @@ static bool arm_all(struct pollset *s)
 
 static void disarm_all(struct pollset *s)
 {
+	s->armed = false;
 	for (nfds_t i = 0; i < s->count; i++) {
 		struct gn_sock *so = s->entry[i].so;
 
@@ -208,7 +217,7 @@ static void disarm_all(struct pollset *s)
 			continue;
 		gn_disarm(so, s->token);
 		if (gn_sleep_end(so) && s->kernel[i].revents)
-			gn_check_peer(so, s->user[i].fd);
+			gn_check_peer(so, gn_fd_still(so, s->user[i].fd));
 		s->kernel[i].revents = 0;
 	}
 }
@@ -235,7 +244,7 @@ static int sleep_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *m
 		if (s->capped && (left < 0 || left > (int64_t)CAP_NS))
 			left = CAP_NS;
 		ts = gn_timespec((uint64_t)left);
-		rc = (int)gn_neg(gn_real.ppoll(s->kernel, s->kernel_count, left < 0 ? NULL : &ts, mask));
+		rc = gn_sleep_ppoll(GN_SLEEP_EINTR, NULL, s->kernel, s->kernel_count, left < 0 ? NULL : &ts, mask);
 		if (rc == 0 && s->capped)
 			rc = 1;
 	}
@@ -254,8 +263,10 @@ static int run(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
 		if (rc < 0)
 			return rc;
 		ready = collect(s);
-		if (ready || left_of(deadline_ns) == 0)
+		if (ready)
 			return ready;
+		if (left_of(deadline_ns) == 0)
+			return mask ? gn_sleep_ppoll(GN_SLEEP_EINTR, NULL, NULL, 0, &(struct timespec){0}, mask) : 0; /* lets in what it lets in */
 		if (spin(s))
 			continue;
 		rc = sleep_once(s, deadline_ns, mask);
@@ -267,13 +278,47 @@ static int run(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
 	}
 }
 
+/* A thread that never comes back from its sleep. */
+static void set_undo(struct gn_held *held)
+{
+	struct pollset *s = container_of(held, struct pollset, held);
+
+	for (nfds_t i = 0; i < s->count; i++) {
+		if (s->armed && s->entry[i].ring && s->entry[i].seat)
+			atomic_fetch_sub(s->entry[i].seat, 1);
+		else if (s->armed && s->entry[i].ring)
+			atomic_fetch_sub(&s->entry[i].so->ep->sleepers, 1);
+		if (s->entry[i].so)
+			gn_put(s->entry[i].so);
+	}
+	if (s->map)
+		gn_sys_munmap(s->map, s->map_bytes);
+}
+
+static void set_fork(struct gn_held *held, enum gn_fork_step step)
+{
+	struct pollset *s = container_of(held, struct pollset, held);
+
+	for (nfds_t i = 0; i < s->count; i++) {
+		struct entry *e = &s->entry[i];
+
+		if (e->so)
+			gn_count_fork(&e->so->refs, true, step);
+		if (!s->armed || !e->ring)
+			continue;
+		if (e->seat)
+			gn_seat_fork(e->so, &e->seat, step);
+		else
+			gn_count_fork(&e->so->ep->sleepers, false, step);
+	}
+}
+
 int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct pollfd small_kernel[2 * SMALL];
 	struct entry small_entry[SMALL];
 	int small_twin[SMALL];
-	struct pollset s = {.user = fds, .count = count, .kernel_count = count};
-	void *big = NULL;
+	struct pollset s = {.user = fds, .count = count, .kernel_count = count, .held = {.undo = set_undo, .fork = set_fork}};
 	int rc;
 
 	if (!gn_timeout_is_valid(timeout))
@@ -282,20 +327,24 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 	s.entry = small_entry;
 	s.twin = small_twin;
 	if (count > SMALL) {
-		big = malloc(count * (2 * sizeof *s.kernel + sizeof *s.entry + sizeof *s.twin));
-		if (!big)
+		/* Not malloc(): a handler may poll, and what it interrupted may have been malloc(). */
+		s.map_bytes = count * (2 * sizeof *s.kernel + sizeof *s.entry + sizeof *s.twin);
+		if (gn_sys_mmap(&s.map, NULL, s.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) < 0)
 			return -ENOMEM;
-		s.entry = big;
+		s.entry = s.map;
 		s.kernel = (void *)(s.entry + count);
 		s.twin = (void *)(s.kernel + 2 * count);
 	}
 	for (nfds_t i = 0; i < count; i++)
 		entry_make(&s, i);
+	gn_held_push(&s.held);
 	rc = run(&s, gn_deadline_of(timeout), mask);
+	gn_held_pop(&s.held);
 	for (nfds_t i = 0; i < count; i++)
 		if (s.entry[i].so)
 			gn_put(s.entry[i].so);
-	free(big);
+	if (s.map)
+		gn_sys_munmap(s.map, s.map_bytes);
 	return rc;
 }
 
@@ -327,14 +376,36 @@ static void set_clear(fd_set *s, int count)
 		memset(s, 0, ((size_t)count + 8 * sizeof(long) - 1) / (8 * sizeof(long)) * sizeof(long));
 }
 
-int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask)
+struct selection {
+	struct pollfd *p;
+	size_t bytes; /* 0: on the stack */
+	struct gn_held held;
+};
+
+static void selection_free(struct gn_held *held)
 {
-	struct pollfd *p = malloc(((size_t)count + 1) * sizeof *p);
+	struct selection *s = container_of(held, struct selection, held);
+
+	if (s->bytes)
+		gn_sys_munmap(s->p, s->bytes);
+}
+
+static nfds_t bits_set(int count, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	nfds_t n = 0;
+
+	for (int fd = 0; fd < count; fd++)
+		n += bit(r, fd) || bit(w, fd) || bit(x, fd);
+	return n;
+}
+
+/* What select(2) asks as what poll(2) asks, room for it, and the answer. */
+static int select_by_poll(struct pollfd *p, int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout,
+			  const sigset_t *mask)
+{
 	nfds_t n = 0;
 	int rc, bits = 0;
 
-	if (!p)
-		return -ENOMEM;
 	for (int fd = 0; fd < count; fd++) {
 		short ev = (short)((bit(r, fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0) | (bit(w, fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0) |
 				   (bit(x, fd) ? POLLPRI : 0));
@@ -346,10 +417,8 @@ int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec
 	for (nfds_t i = 0; i < n && rc >= 0; i++)
 		if (p[i].revents & POLLNVAL)
 			rc = -EBADF;
-	if (rc < 0) {
-		free(p);
+	if (rc < 0)
 		return rc;
-	}
 	for (nfds_t i = 0; i < n; i++) {
 		p[i].events = (short)((bit(r, p[i].fd) && (p[i].revents & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)) ? POLLIN : 0) |
 				      (bit(w, p[i].fd) && (p[i].revents & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)) ? POLLOUT : 0) |
@@ -366,6 +435,27 @@ int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec
 		if (p[i].events & POLLPRI)
 			bit_set(x, p[i].fd), bits++;
 	}
-	free(p);
 	return bits;
+}
+
+int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd small[SMALL];
+	struct selection s = {.p = small, .held = {.undo = selection_free}};
+	nfds_t n = bits_set(count, r, w, x);
+	void *map;
+	int rc;
+
+	if (n > SMALL) {
+		s.bytes = n * sizeof *s.p;
+		rc = gn_sys_mmap(&map, NULL, s.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (rc < 0)
+			return rc;
+		s.p = map;
+	}
+	gn_held_push(&s.held);
+	rc = select_by_poll(s.p, count, r, w, x, timeout, mask);
+	gn_held_pop(&s.held);
+	selection_free(&s.held);
+	return rc;
 }

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "sock/api.h"
+#include "sock/sleep.h"
 
 #define PATIENCE_NS (127 * GN_NS_PER_S) /* net.ipv4.tcp_syn_retries 6, tcp(7) */
 #define NAP_NS (2 * GN_NS_PER_MS)
@@ -247,11 +248,12 @@ uint64_t gn_queue_nap(uint64_t deadline_ns)
 int gn_queue_wait(struct gn_sock *so, int fd, bool nonblock)
 {
 	static const struct timespec nap = {0, NAP_NS};
+	struct gn_held held = {.so = so};
 	int rc;
 
 	while ((rc = gn_queue_settle(so, fd)) == -EINPROGRESS && !nonblock) {
-		rc = (int)gn_neg(gn_real.ppoll(NULL, 0, &nap, NULL));
-		if (rc < 0)
+		rc = gn_sleep_ppoll(GN_SLEEP_RESTART, &held, NULL, 0, &nap, NULL);
+		if (rc < 0 && rc != GN_SLEEP_AGAIN)
 			return rc;
 	}
 	return rc;
@@ -269,23 +271,22 @@ int gn_queue_again(struct gn_sock *so, int fd)
 	return error ? -error : 1;
 }
 
-/* The kernel restarts a connect() without a time limit if the handler was installed so (signal(7)); ours has one, and is told EINTR. */
-static bool would_restart(const struct gn_sock *so)
-{
-	struct sigaction act;
+struct caller {
+	int u;
+	struct gn_held held;
+};
 
-	if (atomic_load(&so->ep->sndtimeo_ns))
-		return false;
-	for (int sig = 1; sig < NSIG; sig++)
-		if (sigaction(sig, NULL, &act) == 0 && act.sa_handler != SIG_DFL && act.sa_handler != SIG_IGN &&
-		    !(act.sa_flags & SA_RESTART))
-			return false;
-	return true;
+static void hang_up(struct gn_held *held)
+{
+	gn_sys_close(container_of(held, struct caller, held)->u);
 }
 
-/* Sleeps in the kernel until there is room. 0; -EAGAIN: time is up; -EINTR; others: the private face is gone. */
-static int sleep_in_queue(const struct gn_sock *so, int u, const struct gn_name *at, uint64_t until_ns)
+/* Sleeps in the kernel until there is room. 0; -EAGAIN: time is up; -EINTR; others: the private face is gone. The kernel restarts a
+ * connect() without a time limit of the program's if the handler was installed so (signal(7)). */
+static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, uint64_t until_ns)
 {
+	struct caller caller = {.u = u, .held = {.so = so, .undo = hang_up}};
+	enum gn_sleep_how how = atomic_load(&so->ep->sndtimeo_ns) ? GN_SLEEP_EINTR : GN_SLEEP_RESTART;
 	struct timeval limit;
 	uint64_t now, left;
 	int rc;
@@ -296,8 +297,8 @@ static int sleep_in_queue(const struct gn_sock *so, int u, const struct gn_name 
 		left = until_ns > now ? until_ns - now : 1;
 		limit = (struct timeval){(time_t)(left / GN_NS_PER_S), (suseconds_t)(left % GN_NS_PER_S / GN_NS_PER_US) + 1};
 		gn_sys_setsockopt(u, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-		rc = (int)gn_neg(gn_real.connect(u, (const struct sockaddr *)&at->sun, at->len));
-	} while (rc == -EINTR && would_restart(so));
+		rc = (int)gn_sleep(how, &caller.held, SYS_connect, u, (long)&at->sun, (long)at->len, 0, 0, 0);
+	} while (rc == GN_SLEEP_AGAIN);
 	limit = (struct timeval){0, 0};
 	gn_sys_setsockopt(u, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	return rc;

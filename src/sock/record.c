@@ -6,6 +6,7 @@
  * but for positions.
  */
 #include "sock/io.h"
+#include "sock/sleep.h"
 
 /* The rx or tx lock is held in all of these. */
 
@@ -63,6 +64,7 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
 		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx), false);
+		fd = gn_fd_still(so, fd);
 		if (n < 0 && n != -EPIPE)
 			return n;
 	}
@@ -183,6 +185,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
 		n = gn_wait_rx(so, fd, deadline, 0, false);
+		fd = gn_fd_still(so, fd);
 		if (n < 0)
 			return n;
 	}

@@ -90,8 +90,6 @@ struct gn_sock {
 	uint32_t not_last;               /* wake-ups that left others asleep */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
-	_Atomic uint32_t acceptors;      /* listeners: threads that wait in accept() */
-	_Atomic int orphan_fd;           /* listeners: closed while threads wait (accept.c), or -1 */
 	uint32_t turn;                   /* listeners: counts accepts */
 	bool last_private;               /* listeners: the face that the last caller used */
 	_Atomic uint32_t cpu;            /* published last */
@@ -100,6 +98,8 @@ struct gn_sock {
 	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
 	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
 	_Atomic uint32_t live;
+	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
+	struct gn_sock *next_late;       /* in gn_world.late */
 	struct gn_sock *next_free;
 	uint32_t pass;                   /* fork.c's walk */
 	struct gn_dgram *dgram;          /* datagram endpoints: promoted pairs */
@@ -131,6 +131,7 @@ struct gn_world {
 	uint32_t table_size;
 	uint32_t used_fds;    /* no descriptor of ours was ever as high as this */
 	struct gn_sock *free_socks;
+	struct gn_sock *late; /* closed, with calls that go on */
 };
 extern struct gn_world gn_world;
 
@@ -158,6 +159,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind);
 /* Takes the caller's reference; gn_world.big is held. *stale: what stood there, closed behind our back; drop it when big is free again. */
 int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale);
 void gn_table_drop(struct gn_sock *stale);
+void gn_table_late(bool counted); /* in a forked child, where calls of other threads do not go on: before and after its own were counted */
 void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
 void gn_table_clear(int fd);                          /* before the kernel's close */
 void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no descriptor of this process leads to it any more */
@@ -274,7 +276,8 @@ void gn_cpu_publish(struct gn_sock *so);
  * it. 0: look again; -EAGAIN: too late; -EINTR. */
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part);
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part);
-int gn_nap(int fd, uint64_t deadline_ns);               /* where no bell can come; -EPIPE: the peer has gone */
+struct gn_held;
+int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* where no bell can come; -EPIPE: the peer has gone */
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
 bool gn_look_at_peer(struct gn_sock *so, int fd);       /* likewise; true: bells were taken out, and nobody was told */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
@@ -358,6 +361,7 @@ void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
 void gn_epset_forked(struct gn_epset *set);
+void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed its descriptor, while a thread waits on the set */
 void gn_epoll_forked(void);
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
 
@@ -388,8 +392,6 @@ void gn_queue_leave(struct gn_sock *so);
 void gn_queue_free(struct gn_sock *so);
 void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 
-/* accept.c */
-bool gn_listener_orphaned(struct gn_sock *so, int fd);  /* the last descriptor is closed while threads wait in accept(): they keep it */
 int gn_swap_in(struct gn_sock *so, int fd, int u);      /* another socket under all descriptors; what was bound is kept in hold_fd */
 int gn_put_under(struct gn_sock *so, int fd, int u);    /* the same without keeping; closes u */
 

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 
 #include "sock/api.h"
+#include "sock/sleep.h"
 
 #define PIECE 16384
 #define NONBLOCK_FLAG 2u /* SPLICE_F_NONBLOCK, fcntl.h */
@@ -10,6 +11,7 @@
 /* From the socket to a pipe: first peek, then write, then take what was written. */
 static ssize_t from_ring(struct gn_sock *so, int fd, int to, size_t len, unsigned int flags)
 {
+	struct gn_held held = {.so = so};
 	char data[PIECE];
 	bool wait = !(flags & NONBLOCK_FLAG) || gn_flag(so->ep, GN_EP_EMULATED); /* TCP means the pipe alone */
 	ssize_t n = gn_recv_buf(so, fd, data, GN_MIN(len, sizeof data), MSG_PEEK | (wait ? 0 : MSG_DONTWAIT));
@@ -17,13 +19,14 @@ static ssize_t from_ring(struct gn_sock *so, int fd, int to, size_t len, unsigne
 
 	if (n <= 0)
 		return n;
-	put = gn_neg(gn_real.write(to, data, (size_t)n));
+	put = gn_sleep(GN_SLEEP_CALL, &held, SYS_write, to, (long)data, n, 0, 0, 0);
 	return put > 0 ? gn_recv_buf(so, fd, data, (size_t)put, MSG_DONTWAIT) : put;
 }
 
 /* From a pipe to the socket. What was taken from the pipe is sent whole: it cannot be put back. */
 static ssize_t to_ring(struct gn_sock *so, int from, int fd, size_t len, unsigned int flags)
 {
+	struct gn_held held = {.so = so};
 	char data[PIECE];
 	struct pollfd p = {fd, POLLOUT, 0}, q = {from, POLLIN, 0};
 	ssize_t n, put, done = 0;
@@ -32,7 +35,7 @@ static ssize_t to_ring(struct gn_sock *so, int from, int fd, size_t len, unsigne
 		return -EAGAIN;
 	if (gn_flag(so->ep, GN_EP_NONBLOCK) && gn_ppoll(&p, 1, &(struct timespec){0}, NULL) == 0)
 		return -EAGAIN;
-	n = gn_neg(gn_real.read(from, data, GN_MIN(len, sizeof data)));
+	n = gn_sleep(GN_SLEEP_CALL, &held, SYS_read, from, (long)data, (long)GN_MIN(len, sizeof data), 0, 0, 0);
 	while (n > 0 && done < n) {
 		put = gn_send_buf(so, fd, data + done, (size_t)(n - done), 0);
 		if (put == -EAGAIN)
@@ -56,11 +59,12 @@ ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, 
 {
 	struct gn_sock *in = gn_get(from), *out = in ? NULL : gn_get(to);
 	struct gn_sock *so = in ? in : out;
+	struct gn_held held = {.so = so};
 	ssize_t rc;
 
 	if (so && !is_pipe(in ? to : from)) { /* an error, or nothing to us: no byte of the socket's moves */
 		gn_put(so);
-		return gn_neg(gn_real.splice(from, from_at, to, to_at, len, flags));
+		return gn_sleep(GN_SLEEP_CALL, NULL, SYS_splice, from, (long)from_at, to, (long)to_at, (long)len, (long)flags);
 	}
 	if (so && so->ep->type == SOCK_STREAM && in && gn_rx_shared(in) && !from_at)
 		rc = from_ring(in, from, to, len, flags);
@@ -69,7 +73,7 @@ ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, 
 	else {
 		if (so)
 			gn_pin(so, in ? from : to, GN_WHY_CALL); /* the kernel lane's bytes are not counted here */
-		rc = gn_neg(gn_real.splice(from, from_at, to, to_at, len, flags));
+		rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_splice, from, (long)from_at, to, (long)to_at, (long)len, (long)flags);
 	}
 	if (so)
 		gn_put(so);

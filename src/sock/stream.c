@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "sock/io.h"
+#include "sock/sleep.h"
 
 #define PIECE (32u << 10) /* published at once: the reader copies one piece out while the writer copies the next one in */
 #define LOOK_EVERY 64     /* operations without progress between two looks whether the peer lives */
@@ -146,6 +147,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));
 		n = gn_wait_tx(so, fd, deadline, gn_ring_room(&so->tx), done > 0);
+		fd = gn_fd_still(so, fd);
 		if (n < 0 && n != -EPIPE)
 			return done ? (ssize_t)done : n;
 	}
@@ -344,6 +346,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
 		n = gn_wait_rx(so, fd, deadline, 0, done > 0);
+		fd = gn_fd_still(so, fd);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 	}

@@ -5,6 +5,7 @@
 #include "sock/sock.h"
 
 #define CHUNK 64
+#define HIDDEN_FROM 960 /* as gn_fd_raise() */
 
 /* Memory of gn_socks is never given back, only reused: gn_get() relies on it. gn_world.big is held. */
 static struct gn_sock *sock_alloc(void)
@@ -34,17 +35,52 @@ struct gn_sock *gn_sock_new(enum gn_kind kind)
 	so->kind = kind;
 	so->fds = 0;
 	memset(&so->ep, 0, sizeof *so - offsetof(struct gn_sock, ep));
-	so->meeting.fd = so->private_fd = so->hold_fd = so->held_fd = -1;
-	atomic_store(&so->orphan_fd, -1);
+	so->meeting.fd = so->private_fd = so->hold_fd = so->held_fd = so->after = -1;
 	atomic_fetch_add(&so->refs, 1);
 	atomic_store(&so->live, 1);
 	return so;
+}
+
+void gn_table_late(bool counted)
+{
+	for (struct gn_sock **at = &gn_world.late; *at;) {
+		struct gn_sock *so = *at;
+
+		if (!counted)
+			atomic_store(&so->refs, 0);
+		if (counted && atomic_load(&so->refs) == 0) {
+			*at = so->next_late;
+			gn_unhide_close(&so->after);
+		} else {
+			at = &so->next_late;
+		}
+	}
+}
+
+/* As gn_close() would have. */
+static void close_late(struct gn_sock *so)
+{
+	int face = so->kind == GN_KIND_SOCK ? so->private_fd : -1;
+
+	gn_lock(&gn_world.big);
+	for (struct gn_sock **at = &gn_world.late; *at; at = &(*at)->next_late)
+		if (*at == so) {
+			*at = so->next_late;
+			break;
+		}
+	gn_unlock(&gn_world.big);
+	so->private_fd = -1; /* after the public one: see open.c */
+	gn_last_close(so, so->after);
+	gn_unhide_close(&so->after);
+	gn_unhide_close(&face);
 }
 
 void gn_put_slow(struct gn_sock *so)
 {
 	if (!atomic_exchange(&so->live, 0))
 		return; /* it was free already: gn_get() met a stale pointer */
+	if (so->after >= 0)
+		close_late(so);
 	if (so->kind == GN_KIND_EPOLL) {
 		gn_epset_free(so->set);
 	} else {
@@ -68,6 +104,28 @@ static void used(int fd)
 		gn_world.used_fds = (uint32_t)fd + 1;
 }
 
+/* Somebody is in a call on the endpoint still, asleep most likely: as in the kernel, it goes on with the file that was closed, and the peer
+ * hears of the end when that call is over. False: nobody is, or no descriptor is left to keep the file by. */
+static bool calls_go_on(struct gn_sock *so, int fd)
+{
+	int after;
+
+	if (fd < 0 || atomic_load(&so->refs) == 1)
+		return false;
+	after = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_FROM);
+	if (after < 0)
+		return false;
+	gn_hide(after);
+	so->after = after;
+	gn_lock(&gn_world.big);
+	so->next_late = gn_world.late;
+	gn_world.late = so;
+	gn_unlock(&gn_world.big);
+	if (so->kind == GN_KIND_EPOLL)
+		gn_epset_moved(so->set, after);
+	return true;
+}
+
 static void entry_drop(struct gn_sock *so, int fd)
 {
 	bool last;
@@ -77,7 +135,8 @@ static void entry_drop(struct gn_sock *so, int fd)
 	gn_unlock(&gn_world.big);
 	if (!last)
 		return;
-	gn_last_close(so, fd);
+	if (!calls_go_on(so, fd))
+		gn_last_close(so, fd);
 	gn_put(so);
 }
 

@@ -4,7 +4,7 @@
  *
  * Who waits first spins for a bounded time, if that paid lately and the peer runs on another processor; then it parks: sets the flag of
  * what it waits for, looks once more, and sleeps in the kernel on the real descriptor, where a bell, end of file and signals reach it.
- * It sleeps by peeking with libc's recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing.
+ * It sleeps by peeking with recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing (sleep.h).
  *
  * Bells are taken out only when no other thread sleeps on the same descriptor (ep->asleep), so that one bell wakes all of them. Sleepers in
  * epoll sets are not counted there: whoever takes bells out tells the sets that watch the endpoint (gn_watches_told), for a bell that is gone
@@ -13,7 +13,8 @@
 #include <string.h>
 #include <sys/rseq.h>
 
-#include "sock/sock.h"
+#include "sock/inside.h"
+#include "sock/sleep.h"
 
 #define LOOKS 16        /* looks between two readings of the clock */
 #define BACKOFF_MAX 64  /* waits that go without a spin after spins that failed */
@@ -271,7 +272,7 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 				if (!spun_)                                          \
 					gn_cpu_relax();                              \
 			}                                                            \
-		} while (!spun_ && gn_now_ns() < end_);                              \
+		} while (!spun_ && !gn_signal_waits() && gn_now_ns() < end_);        \
 		gn_spin_result(&(so)->spin, spun_);                                           \
 		spun_;                                                               \
 	})
@@ -336,67 +337,46 @@ static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic u
 	gn_heed(so, fd);
 }
 
-/* Would a call that a handler interrupted go on? Asked of all handlers: which one it was is not known. */
-static bool handlers_restart(void)
+/* With a timeout no handler lets a call go on (signal(7)), and one that has moved bytes ends with them. */
+static enum gn_sleep_how how_of(uint64_t deadline_ns, bool part)
 {
-	struct kernel_action {
-		uintptr_t handler;
-		unsigned long flags;
-		void *restorer;
-		uint64_t mask;
-	} a;
-
-	for (int sig = 1; sig <= 64; sig++)
-		if (gn_raw6(SYS_rt_sigaction, sig, 0, (long)&a, sizeof a.mask, 0, 0) == 0 && a.handler != (uintptr_t)SIG_DFL &&
-		    a.handler != (uintptr_t)SIG_IGN && !(a.flags & SA_RESTART))
-			return false;
-	return true;
-}
-
-/* Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of several, or be killed just then. poll()
- * wakes all. */
-static ssize_t sleep_shared(int fd, uint64_t deadline_ns, struct sleep *s)
-{
-	struct pollfd p = {fd, POLLIN, 0};
-	struct timespec ts;
-	uint64_t now;
-	ssize_t rc;
-
-	do {
-		now = deadline_ns ? gn_now_ns() : 0;
-		if (deadline_ns && now >= deadline_ns)
-			return -EAGAIN;
-		ts = gn_timespec(deadline_ns - now);
-		rc = gn_neg(gn_real.ppoll(&p, 1, deadline_ns ? &ts : NULL, NULL));
-	} while (rc == -EINTR && !deadline_ns && handlers_restart());
-	return rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
+	return deadline_ns || part ? GN_SLEEP_EINTR : GN_SLEEP_RESTART;
 }
 
 /* Until a bell, data or the end of the stream is there to see. */
-static ssize_t sleep_peeking(struct gn_sock *so, int fd, uint64_t deadline_ns, struct sleep *s)
+static ssize_t sleep_peeking(struct gn_sock *so, int fd, struct sleep *s)
 {
-	if (so->ep->type != SOCK_STREAM && asleep(so) > 1)
-		return sleep_shared(fd, deadline_ns, s);
-	return gn_neg(gn_real.recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK));
+	struct gn_held held = gn_held_asleep(so);
+
+	return gn_sleep(GN_SLEEP_RESTART, &held, SYS_recvfrom, fd, (long)s->bytes, sizeof s->bytes, MSG_PEEK, 0, 0);
 }
 
-/* The same, or until the deadline. A call that has moved bytes ends with them at a signal, SA_RESTART or not: so it sleeps in ppoll(), which
- * is never restarted. */
+/* The same, or until the deadline. Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of
+ * several, or be killed just then. poll() wakes all. */
 static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, bool part, struct sleep *s)
 {
+	struct gn_held held = gn_held_asleep(so);
 	struct pollfd p = {fd, POLLIN, 0};
 	struct timespec ts;
 	uint64_t now;
 	ssize_t rc;
 
-	if (!deadline_ns && !part)
-		return sleep_peeking(so, fd, 0, s);
-	now = gn_now_ns();
+	if (!deadline_ns && !part && (so->ep->type == SOCK_STREAM || asleep(so) <= 1))
+		return sleep_peeking(so, fd, s);
+	now = deadline_ns ? gn_now_ns() : 0;
 	if (deadline_ns && now >= deadline_ns)
 		return -ETIMEDOUT;
 	ts = gn_timespec(deadline_ns - now);
-	rc = gn_neg(gn_real.ppoll(&p, 1, deadline_ns ? &ts : NULL, NULL));
-	return rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : gn_sys_recv(fd, s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
+	rc = gn_sleep_ppoll(how_of(deadline_ns, part), &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
+	if (rc <= 0)
+		return rc == 0 ? -ETIMEDOUT : rc;
+	return gn_sys_recv(gn_fd_still(so, fd), s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* Of a wait that a signal, or the loss of the descriptor, has ended. */
+static int wait_result(const struct sleep *s)
+{
+	return s->rc == -EINTR || s->rc == -EBADF || s->rc == -ENOTSOCK ? (int)s->rc : 0;
 }
 
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part)
@@ -409,26 +389,28 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
-		s.rc = part ? sleep_in(so, fd, deadline_ns, true, &s) : sleep_peeking(so, fd, deadline_ns, &s);
+		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
 	else
 		deadline_ns = 0;
-	wake_up(so, fd, &s, &so->rx.dir->c_parked);
+	wake_up(so, gn_fd_still(so, fd), &s, &so->rx.dir->c_parked);
 	if (s.rc == -ETIMEDOUT)
 		return -EAGAIN;
 	if (s.rc == -EAGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
-	return s.rc == -EINTR ? -EINTR : 0;
+	return wait_result(&s);
 }
 
 /* Waiting for room where no bell can come: the peer's direction is back in the kernel lane, or unread data hides bells. */
-int gn_nap(int fd, uint64_t deadline_ns)
+int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part)
 {
 	struct pollfd p = {fd, 0, 0};
 	struct timespec ts = gn_timespec(DEAF_NAP_NS);
-	int rc = (int)gn_neg(gn_real.ppoll(&p, 1, &ts, NULL));
+	int rc = gn_sleep_ppoll(how_of(deadline_ns, part), held, &p, 1, &ts, NULL);
 
 	if (rc == -EINTR)
 		return rc;
+	if (rc == 1 && (p.revents & POLLNVAL))
+		return -EBADF;
 	if (rc == 1 && (p.revents & (POLLHUP | POLLERR)))
 		return -EPIPE;
 	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
@@ -436,6 +418,7 @@ int gn_nap(int fd, uint64_t deadline_ns)
 
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part)
 {
+	struct gn_held held = {.so = so};
 	struct sleep s;
 	bool bells;
 	int rc;
@@ -447,7 +430,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	bells = only_bells(so);
 	gn_unlock(&so->ep->rx.lock);
 	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF || gn_flag(so->ep, GN_EP_SHUT_CARRIER)) {
-		rc = gn_nap(fd, deadline_ns);
+		rc = gn_nap(&held, fd, deadline_ns, part);
 		if (rc == -EPIPE)
 			atomic_store(&so->peer_gone, GN_GONE_CLOSED);
 		return rc == -EPIPE ? -EPIPE : rc;
@@ -455,10 +438,10 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	sleep_start(so, &s, &so->tx.dir->p_parked);
 	if (!tx_changed(so, room))
 		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
-	wake_up(so, fd, &s, &so->tx.dir->p_parked);
+	wake_up(so, gn_fd_still(so, fd), &s, &so->tx.dir->p_parked);
 	if (s.rc == -ETIMEDOUT)
 		return -EAGAIN;
-	return s.rc == -EINTR ? -EINTR : 0;
+	return wait_result(&s);
 }
 
 bool gn_timeout_is_valid(const struct timespec *timeout)
