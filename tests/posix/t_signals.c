@@ -161,8 +161,8 @@ static void busy_handler(int sig)
 	FD_ZERO(&set);
 	FD_SET(hfd, &set);
 	wrong += recv(hfd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN;
-	wrong += poll(&p, 1, 0) < 0;
-	wrong += select(hfd + 1, &set, NULL, NULL, &zero) < 0;
+	wrong += poll(&p, 1, 0) < 0 && errno != EINTR;
+	wrong += select(hfd + 1, &set, NULL, NULL, &zero) < 0 && errno != EINTR;
 	wrong += getsockopt(hfd, SOL_SOCKET, SO_TYPE, &type, &len) != 0;
 	len = sizeof(ss);
 	wrong += getsockname(hfd, (struct sockaddr *)&ss, &len) != 0;
