@@ -40,6 +40,12 @@ static bool moves_bytes(long nr, const struct words *w, long *rc)
 	case SYS_recvmsg:
 		*rc = recvmsg((int)w->a, (struct msghdr *)w->b, (int)w->c);
 		return true;
+	case SYS_preadv2: /* of 64 bits: the position is one word, the flags are the last */
+		*rc = preadv2((int)w->a, (const struct iovec *)w->b, (int)w->c, (off_t)w->d, (int)w->f);
+		return true;
+	case SYS_pwritev2:
+		*rc = pwritev2((int)w->a, (const struct iovec *)w->b, (int)w->c, (off_t)w->d, (int)w->f);
+		return true;
 	default:
 		return false;
 	}
@@ -166,6 +172,8 @@ INTERPOSE(long, syscall, (long nr, ...))
 		return rc;
 	if (unlikely(gn_world.sandboxed))
 		return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
+	if (nr == SYS_io_uring_setup)
+		gn_before_uring();
 	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc))
 		return rc;
 	gn_begin();

@@ -100,6 +100,7 @@ ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, 
 /* relay.c: handing endpoints to processes without the shim */
 int gn_relay(struct gn_sock *so, int fd);
 void gn_give_away(struct gn_sock *so, int fd);
+void gn_before_uring(void);           /* uring.c: the process sets up an io_uring */
 void gn_before_exec(void);            /* what the new program will find open */
 void gn_before_spawn(void);           /* likewise a child that libc starts where we do not see it */
 void gn_spawn_source(int fd);         /* file actions were told to duplicate it */

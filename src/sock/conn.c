@@ -93,7 +93,7 @@ void gn_private_close(struct gn_sock *so, int fd)
 
 static bool private_wanted(const struct gn_sock *so)
 {
-	return is_inet(so->ep) && so->ep->type == SOCK_STREAM &&
+	return is_inet(so->ep) && so->ep->type == SOCK_STREAM && !gn_world.unseen &&
 	       !gn_option_needs_kernel(so) && !gn_flag(so->ep, GN_EP_PINNED);
 }
 

@@ -479,6 +479,21 @@ void gn_dgram_pin(struct gn_sock *so)
 			pair_drop(so, &d->pair[i], 0);
 }
 
+/* Pinned, and about to be read by somebody who knows no bells: none lies in the kernel's queue, and none is asked for. */
+void gn_dgram_retreat(struct gn_sock *so, int fd)
+{
+	struct gn_dgram *d = so->dgram;
+
+	gn_lock(&so->ep->rx.lock);
+	for (uint32_t i = 0; i < GN_PAIRS; i++)
+		if (gn_pair_is_mapped(&d->pair[i])) {
+			atomic_store(&d->pair[i].rx.dir->c_parked, 0);
+			atomic_store(&d->pair[i].tx.dir->p_parked, 0);
+		}
+	gn_error_keep(so, gn_dgram_purge(so, fd));
+	gn_unlock(&so->ep->rx.lock);
+}
+
 void gn_dgram_goodbye(struct gn_sock *so)
 {
 	struct gn_dgram *d = so->dgram;

@@ -137,6 +137,8 @@ static int holder_open(const struct gn_name *name, int type)
 
 void gn_peer_hold(struct gn_sock *so, int fd)
 {
+	if (gn_world.unseen)
+		return;
 	struct gn_name name;
 	int rc;
 

@@ -299,8 +299,6 @@ void gn_forward_callers(int private_fd)
 /* Somebody without the shim is about to use this descriptor. */
 void gn_give_away(struct gn_sock *so, int fd)
 {
-	if (so->ep->type == SOCK_DGRAM)
-		return;
 	if (!gn_retreat(so, fd, GN_WHY_CALL))
 		gn_relay(so, fd);
 }
@@ -309,7 +307,7 @@ static bool is_inherited(struct gn_sock *so, int fd)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
 
-	return so->ep->type != SOCK_DGRAM && flags >= 0 && !(flags & FD_CLOEXEC);
+	return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
 /* Of an endpoint that relatives use too, a relay would take their bytes: only for what is clearly meant for the new program. */
@@ -337,7 +335,7 @@ static bool is_spawned(struct gn_sock *so, int fd)
 {
 	bool source = fd < (int)(64 * ARRAY_SIZE(spawn_sources)) && (atomic_load(&spawn_sources[fd / 64]) >> fd % 64 & 1);
 
-	return is_inherited(so, fd) || (source && so->ep->type != SOCK_DGRAM);
+	return is_inherited(so, fd) || source;
 }
 
 static void spawn_stays(struct gn_sock *so, int fd)

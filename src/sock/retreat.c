@@ -50,6 +50,8 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 {
 	struct timespec step = gn_timespec(STEP_NS);
 
+	if (so->dgram)
+		gn_dgram_retreat(so, fd);
 	if (!has_ring(so))
 		return true;
 	while (!rx_is_home(so, fd)) {

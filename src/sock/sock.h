@@ -118,6 +118,7 @@ struct gn_world {
 	uint32_t spin_max_ns;
 	uint32_t heat;        /* operations before promotion */
 	uint32_t ring_size;
+	bool unseen;          /* it has an io_uring: no faces, no rings */
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
 	bool sandboxed;       /* under a seccomp filter of its own making: every call is libc's own */
@@ -416,6 +417,7 @@ void gn_dgram_connecting(struct gn_sock *so, int fd);
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
 int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
 void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */
+void gn_dgram_retreat(struct gn_sock *so, int fd);
 void gn_dgram_goodbye(struct gn_sock *so);           /* the last descriptor of this process is closed */
 void gn_dgram_forked(struct gn_sock *so);
 void gn_dgram_fd_moved(struct gn_sock *so, int from, int to);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* io_uring beside the socket calls: rings set up by number, requests on connections that were there before and on later ones. */
+#include "obs.h"
+
+#include <linux/io_uring.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+struct uring {
+	int fd;
+	unsigned int *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
+	struct io_uring_sqe *sqes;
+	struct io_uring_cqe *cqes;
+};
+
+static bool uring_open(struct uring *u)
+{
+	struct io_uring_params p = { 0 };
+	char *sq, *cq;
+
+	u->fd = (int)syscall(SYS_io_uring_setup, 8, &p);
+	if (u->fd < 0) {
+		note("no io_uring here");
+		return false;
+	}
+	sq = mmap(NULL, p.sq_off.array + p.sq_entries * sizeof(unsigned int), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQ_RING);
+	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*u->cqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_CQ_RING);
+	u->sqes = mmap(NULL, p.sq_entries * sizeof(*u->sqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQES);
+	if (sq == MAP_FAILED || cq == MAP_FAILED || u->sqes == MAP_FAILED)
+		die("mmap");
+	u->sq_tail = (unsigned int *)(sq + p.sq_off.tail);
+	u->sq_mask = (unsigned int *)(sq + p.sq_off.ring_mask);
+	u->sq_array = (unsigned int *)(sq + p.sq_off.array);
+	u->cq_head = (unsigned int *)(cq + p.cq_off.head);
+	u->cq_tail = (unsigned int *)(cq + p.cq_off.tail);
+	u->cq_mask = (unsigned int *)(cq + p.cq_off.ring_mask);
+	u->cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
+	return true;
+}
+
+/* One request, and its result. */
+static long request(struct uring *u, int op, int fd, void *addr, unsigned int len, unsigned int flags)
+{
+	unsigned int tail = *u->sq_tail, at = tail & *u->sq_mask, head = *u->cq_head;
+	long rc;
+
+	memset(&u->sqes[at], 0, sizeof(u->sqes[at]));
+	u->sqes[at].opcode = (uint8_t)op;
+	u->sqes[at].fd = fd;
+	u->sqes[at].addr = (uint64_t)(uintptr_t)addr;
+	u->sqes[at].len = len;
+	u->sqes[at].msg_flags = flags;
+	u->sq_array[at] = at;
+	__atomic_store_n(u->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, u->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+		return -1;
+	if (__atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE) == head)
+		die("no completion");
+	rc = u->cqes[head & *u->cq_mask].res;
+	__atomic_store_n(u->cq_head, head + 1, __ATOMIC_RELEASE);
+	errno = rc < 0 ? (int)-rc : 0;
+	return rc < 0 ? -1 : rc;
+}
+
+static void there_and_back(struct obs *o, struct uring *u)
+{
+	char buf[100];
+
+	for (int i = 0; i < 30; i++) {
+		obs("uring send", request(u, IORING_OP_SEND, o->fd, (void *)"by uring", 8, 0));
+		obs("peer recv", peer(o, op_recv, 100, 0));
+		peer_text(o, op_puts, 0, "to uring");
+		obs_bytes("uring recv", buf, request(u, IORING_OP_RECV, o->fd, buf, sizeof(buf), 0));
+		obs_send(o->fd, "ordinary", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+		peer_text(o, op_puts, 0, "ordinary");
+		obs_recv(o->fd, 100, 0);
+	}
+}
+
+static void while_hot(struct obs *o)
+{
+	struct uring u;
+
+	if (!uring_open(&u))
+		return;
+	there_and_back(o, &u);
+	if (o->kind & TCP)
+		obs_names("both", o->fd);
+	peer(o, op_close, 0, 0);
+	if (o->type != SOCK_DGRAM)
+		obs("uring recv at the end", request(&u, IORING_OP_RECV, o->fd, (char[4]){ 0 }, 4, 0));
+}
+
+static void with_data_waiting(struct obs *o)
+{
+	char buf[100];
+	struct uring u;
+
+	peer_text(o, op_puts, 0, "0123456789");
+	settle(o->fd);
+	obs_recv(o->fd, 3, 0);
+	if (!uring_open(&u))
+		return;
+	obs_bytes("uring recv", buf, request(&u, IORING_OP_RECV, o->fd, buf, 4, 0));
+	obs_recv(o->fd, 100, 0);
+	there_and_back(o, &u);
+}
+
+static long op_fresh(struct obs *o, long kind, long b)
+{
+	(void)b;
+	if (o->fd >= 0)
+		close(o->fd);
+	o->fd = sock_of((uint32_t)kind, 0);
+	return 0;
+}
+
+/* A server that begins to listen afterwards, and one that listened before. */
+static void accepts(struct obs *o)
+{
+	struct obs_name before, after;
+	uint32_t kind = o->kind;
+	int l = listener(kind, 5, &before), m, c, s;
+	struct uring u;
+	char buf[10];
+
+	if (!uring_open(&u))
+		return;
+	m = listener(kind, 5, &after);
+	for (int i = 0; i < 2; i++) {
+		struct obs_name *at = i ? &after : &before;
+		char hex[400];
+
+		name_hex(hex, at);
+		peer(o, op_fresh, (long)kind, 0);
+		obs("peer connects", peer_text(o, op_connect_to, 0, hex));
+		s = (int)request(&u, IORING_OP_ACCEPT, i ? m : l, NULL, 0, 0);
+		obs("uring accept", s >= 0);
+		peer_text(o, op_puts, 0, "hello");
+		obs_bytes("uring recv", buf, request(&u, IORING_OP_RECV, s, buf, sizeof(buf), 0));
+		c = o->fd;
+		o->fd = s;
+		warm(o);
+		there_and_back(o, &u);
+		o->fd = c;
+	}
+}
+
+/* Registered in a set of epoll's before. */
+static void in_a_set(struct obs *o)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int ep = epoll_create1(0);
+	struct uring u;
+
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, o->fd, &ev))
+		die("epoll");
+	peer_text(o, op_puts, 0, "x");
+	obs("epoll_wait", epoll_wait(ep, &ev, 1, 3000));
+	obs_recv(o->fd, 10, 0);
+	if (!uring_open(&u))
+		return;
+	obs("epoll_wait", epoll_wait(ep, &ev, 1, 0));
+	there_and_back(o, &u);
+	peer_text(o, op_puts, 0, "y");
+	obs("epoll_wait", epoll_wait(ep, &ev, 1, 3000));
+	obs_recv(o->fd, 10, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct obs_case cases[] = {
+		{ "a hot connection", while_hot, STREAM | SEQP | UDP4 | DGPAIR, NO_RING },
+		{ "data waiting", with_data_waiting, STREAM, NO_RING },
+		{ "in a set", in_a_set, STREAM | UDP4, NO_RING },
+		{ "accept", accepts, TCP4 | TCP6 | UNIXP, NO_RING | COLD_ONLY },
+		{ 0 },
+	};
+
+	return obs_main(argc, argv, cases);
+}
