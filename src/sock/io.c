@@ -90,6 +90,8 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	if (unlikely(io->name != NULL) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_EMULATED))
 		return -EISCONN;
+	if (unlikely((io->flags & MSG_OOB) && so->ep->type == SOCK_SEQPACKET))
+		return -EOPNOTSUPP;
 	if (unlikely(has_unusual(io))) {
 		go_back(so, fd, io);
 		return GN_OTHER_LANE;

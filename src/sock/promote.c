@@ -271,7 +271,8 @@ void gn_tx_back(struct gn_sock *so, int fd)
 	/* No bell: a reader that sleeps has nothing to do before data comes, and that comes by the kernel. */
 	atomic_store(&so->tx.dir->lane, GN_LANE_BACK);
 	atomic_store(&so->ep->tx.lane, GN_LANE_BACK);
-	if (atomic_load(&so->ep->tx.shut)) /* the kernel's half was left open for bells: see shutdown_ring() */
+	/* The kernel's half was left open for bells: see shutdown_ring(). */
+	if (atomic_load(&so->ep->tx.shut) || (atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(so->ep, GN_EP_EMULATED)))
 		gn_sys_shutdown(fd, SHUT_WR);
 	atomic_fetch_add(&so->ep->demotions, 1);
 	if (atomic_load(&so->ep->reason) == GN_WHY_NONE)

@@ -60,9 +60,10 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 		       (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
 					  ? kernel_bits(fd, POLLPRI)
 					  : 0);
-	if (unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK))
-		return (ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0) | shut;
-	return shut;
+	if (likely(atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_BACK) || !ask_kernel)
+		return shut;
+	gn_look_at_peer(so, fd); /* what heads the kernel's queue may be bells */
+	return kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) | shut;
 }
 
 static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)

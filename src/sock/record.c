@@ -18,7 +18,7 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 	uint32_t len = (uint32_t)io->total;
 	struct gn_ring body = half->ring;
 
-	if (room > gn_ring_room(&so->tx) || atomic_load(&so->tx.dir->consent) == GN_CONSENT_REFUSED)
+	if ((room > gn_ring_room(&so->tx) || atomic_load(&so->tx.dir->consent) == GN_CONSENT_REFUSED) && !atomic_load(&so->tx.dir->deaf))
 		gn_tx_back(so, fd);
 	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
@@ -164,6 +164,9 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	uint64_t deadline = 0;
 	ssize_t n;
 
+	/* Of packets, unlike of streams, the kernel tells a reset before what came before it. */
+	if (unlikely(atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) == GN_DEAF_RESET) && gn_recv_end(so, fd) == -ECONNRESET)
+		return -ECONNRESET;
 	for (;;) {
 		gn_rx_lock(so, fd);
 		so->owes_bell = false;

@@ -135,7 +135,7 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 	}
 	if (atomic_load(&ep->tx.shut) && atomic_load(&ep->rx.shut))
 		return shut_both(so, fd);
-	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
+	if (how == SHUT_RD && !gn_flag(ep, GN_EP_EMULATED) && atomic_load(&so->rx.dir->lane) != GN_LANE_RING)
 		return shut_carrier(so, fd, SHUT_RD); /* no bells come that it could stop */
 	return 0;
 }

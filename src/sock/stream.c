@@ -41,7 +41,7 @@ static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t
 	uint32_t parked;
 	int64_t n;
 
-	if (atomic_load_explicit(&so->tx.dir->consent, memory_order_relaxed) == GN_CONSENT_REFUSED)
+	if (unlikely(atomic_load_explicit(&so->tx.dir->consent, memory_order_relaxed) == GN_CONSENT_REFUSED) && !atomic_load(&so->tx.dir->deaf))
 		gn_tx_back(so, fd);
 	if (atomic_load_explicit(&half->lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
