@@ -81,13 +81,19 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 }
 
 /* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. */
-static bool left_unread(const struct gn_sock *so)
+static bool left_unread(struct gn_sock *so, int fd)
 {
-	const struct gn_half *rx = &so->ep->rx;
+	struct gn_half *rx = &so->ep->rx;
+	uint32_t lane = atomic_load(&so->rx.dir->lane);
+	bool left;
 
-	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL &&
-	       (so->ep->type == SOCK_STREAM ? atomic_load(&rx->kernel_bytes) : atomic_load(&rx->kernel_msgs)) <
-		       atomic_load(&so->rx.dir->switch_pos);
+	if (lane == GN_LANE_KERNEL)
+		return false; /* no bells came this way */
+	gn_rx_lock(so, fd);
+	left = (so->ep->type == SOCK_STREAM ? atomic_load(&rx->kernel_bytes) : atomic_load(&rx->kernel_msgs)) < atomic_load(&so->rx.dir->switch_pos) ||
+	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) || (lane == GN_LANE_BACK && gn_drain_bells(so, fd) > 0);
+	gn_unlock(&rx->lock);
+	return left;
 }
 
 /* What is left unread at a close becomes a reset in the kernel lane. TCP's peer has our end of stream already, and reads up to that. */
@@ -115,7 +121,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	read_rest(so, fd);
 	if (!so->tx.dir)
 		return;
-	atomic_store(&so->rx.dir->deaf, reset || left_unread(so) ? GN_DEAF_RESET : GN_DEAF_CLOSED);
+	atomic_store(&so->rx.dir->deaf, reset || left_unread(so, fd) ? GN_DEAF_RESET : GN_DEAF_CLOSED);
 	if (gn_tx_shared(so))
 		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_CLOSED);
 }

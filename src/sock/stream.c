@@ -287,6 +287,8 @@ static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, st
 	ssize_t n;
 
 	do {
+		if (is_at_mark(fd))
+			break;
 		iov = (struct iovec){(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
 		rest = *io;
 		rest.iov = &iov;

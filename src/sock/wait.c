@@ -127,6 +127,10 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 
 	for (;;) {
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		if (unlikely(n == -ECONNRESET)) { /* packets: told once, before what is left */
+			gn_peer_may_be_gone(so, fd, n);
+			n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		}
 		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
 		if (!bells)
 			return n;
