@@ -399,10 +399,29 @@ static nfds_t bits_set(int count, const fd_set *r, const fd_set *w, const fd_set
 	return n;
 }
 
+/* In the program's sets, and an endpoint of ours when the call began. Above FD_SETSIZE: not known. */
+struct known {
+	uint64_t bits[FD_SETSIZE / 64];
+};
+
+static void known_note(struct known *k, int fd)
+{
+	if (fd < FD_SETSIZE && (uint32_t)fd < gn_world.table_size &&
+	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) > 1)
+		k->bits[fd / 64] |= UINT64_C(1) << fd % 64;
+}
+
+/* Closed while we slept: select(2) then counts it as ready for whatever was asked; one that was closed before is an error. */
+static bool was_closed(const struct known *k, const struct pollfd *p)
+{
+	return (p->revents & POLLNVAL) && p->fd < FD_SETSIZE && (k->bits[p->fd / 64] >> p->fd % 64 & 1);
+}
+
 /* What select(2) asks as what poll(2) asks, room for it, and the answer. */
 static int select_by_poll(struct pollfd *p, int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout,
 			  const sigset_t *mask)
 {
+	struct known known = {{0}};
 	nfds_t n = 0;
 	int rc, bits = 0;
 
@@ -410,12 +429,16 @@ static int select_by_poll(struct pollfd *p, int count, fd_set *r, fd_set *w, fd_
 		short ev = (short)((bit(r, fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0) | (bit(w, fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0) |
 				   (bit(x, fd) ? POLLPRI : 0));
 
-		if (ev)
-			p[n++] = (struct pollfd){fd, ev, 0};
+		if (!ev)
+			continue;
+		known_note(&known, fd);
+		p[n++] = (struct pollfd){fd, ev, 0};
 	}
 	rc = gn_ppoll(p, n, timeout, mask);
 	for (nfds_t i = 0; i < n && rc >= 0; i++)
-		if (p[i].revents & POLLNVAL)
+		if (was_closed(&known, &p[i]))
+			p[i].revents = POLLIN | POLLOUT | POLLPRI;
+		else if (p[i].revents & POLLNVAL)
 			rc = -EBADF;
 	if (rc < 0)
 		return rc;
