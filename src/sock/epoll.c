@@ -21,6 +21,7 @@
 
 #define LOOK_NS (50 * GN_NS_PER_US)  /* how long rings alone may keep the kernel's descriptors waiting */
 #define SPIN_LOOK_NS (10 * GN_NS_PER_US)
+#define NAP_NS GN_NS_PER_MS          /* between looks for room that no bell will tell of */
 #define STREAK 8                     /* calls in which the rings had something, before they may go first */
 #define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
 #define COOKIE 0x676e65a5d0000000ull
@@ -600,8 +601,12 @@ static uint32_t watch_ready(struct gn_watch *w)
 
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
+	bool silent = (w->events & EPOLLOUT) && gn_room_is_silent(w->so);
+
 	w->quiet = 0;
 	gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+	if (silent && !gn_ready(w->so, w->fd, POLLOUT, false))
+		return;
 	if (gn_watch_peek(w)) /* it came between the look and the flag: no bell tells of it */
 		return;
 	w->cold = true;
@@ -880,17 +885,20 @@ static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	return n;
 }
 
-/* Asks every hot watch's peer for a bell. False: something is ready. */
-static bool arm_hot(struct gn_epset *set, uint32_t token)
+/* Asks every hot watch's peer for a bell. False: something is ready. *nap: some of them cannot ring. */
+static bool arm_hot(struct gn_epset *set, uint32_t token, bool *nap)
 {
 	struct gn_watch *w;
-	bool quiet = true;
+	bool quiet = true, silent;
 
 	gn_lock(&set->lock);
 	for (w = set->hot.next; w != &set->hot; w = w->next) {
 		gn_cpu_publish(w->so);
+		silent = (w->events & EPOLLOUT) && unlikely(gn_room_is_silent(w->so));
 		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), token) && !(w->events & EPOLLET))
 			quiet = false;
+		if (unlikely(silent))
+			*nap |= !gn_ready(w->so, w->fd, POLLOUT, false);
 	}
 	gn_unlock(&set->lock);
 	return quiet;
@@ -914,9 +922,12 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 	struct gn_epset *set = so->set;
 	bool others = atomic_fetch_add(&set->sleeping, 1) > 0 || set->outer;
 	uint32_t token = others ? GN_ARM_ALWAYS : gn_arm_token();
+	bool nap = false;
 	int n = 0;
 
-	if (arm_hot(set, token)) {
+	if (arm_hot(set, token, &nap)) {
+		if (unlikely(nap))
+			deadline_ns = GN_MIN(deadline_ns, gn_now_ns() + NAP_NS);
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
 		if (n == 0)

@@ -96,7 +96,9 @@ static void ring_wish(struct pollset *s, nfds_t i)
 		k->events |= want & (POLLOUT | POLLWRNORM);
 	if (atomic_load(&so->peer_gone))
 		k->fd = -1; /* nothing more comes from there, and HUP would wake us for ever */
-	else if (!(want & (POLLIN | POLLRDNORM)) && !gn_all_in_ring(so)) {
+	if ((want & (POLLOUT | POLLWRNORM)) && gn_room_is_silent(so))
+		s->capped = true;
+	if (k->fd >= 0 && !(want & (POLLIN | POLLRDNORM)) && !gn_all_in_ring(so)) {
 		k->events &= (short)~(POLLIN | POLLRDHUP);
 		s->capped = true;
 	}

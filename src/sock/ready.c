@@ -123,6 +123,15 @@ bool gn_all_in_ring(const struct gn_sock *so)
 	return gn_past_switch(so) && atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) == GN_LANE_RING;
 }
 
+/* A writer that waits for room hears no bell while the peer's own direction, in whose kernel lane bells travel, is not on the ring, or over:
+ * it must look again by itself. Asked before gn_arm(): a peer that has switched by then rings for every flag that it finds. */
+bool gn_room_is_silent(const struct gn_sock *so)
+{
+	return !so->dgram && gn_tx_shared(so) &&
+	       (!gn_all_in_ring(so) || gn_flag(so->ep, GN_EP_SHUT_CARRIER) || atomic_load(&so->peer_gone) == GN_GONE_HALF ||
+		atomic_load(&so->rx.dir->fin) || atomic_load(&so->rx.dir->lane) != GN_LANE_RING);
+}
+
 uint32_t gn_arm_token(void)
 {
 	uint32_t token = atomic_fetch_add_explicit(&gn_world.tokens, 1, memory_order_relaxed) + GN_ARM_ALWAYS + 1;

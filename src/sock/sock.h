@@ -295,6 +295,7 @@ void gn_peek_offset_back(struct gn_sock *so, int fd);   /* rx lock held: to the 
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */
 bool gn_past_switch(const struct gn_sock *so);                          /* the data of the kernel lane before the ring has been read */
 bool gn_all_in_ring(const struct gn_sock *so);                          /* nothing but bells can be in the kernel socket */
+bool gn_room_is_silent(const struct gn_sock *so);       /* no bell will tell a waiting writer of room */
 #define GN_ARM_ALWAYS 1u                                                /* each ring is to ring for itself */
 uint32_t gn_arm_token(void);                                            /* one bell is enough for all rings armed with it */
 bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token);  /* asks for bells; false: ready already, look again */

@@ -78,3 +78,20 @@ def load(bench):
 		bench.check("Took" in said or "Time" in said, said)
 	stop(bench, proc)
 	bench.expect_ring("memcached", share=0.5)
+
+
+@test("the binary protocol stores, loads and counts", needs=("memcached", "memccp", "memccat", "memcslap", "memcstat"))
+def binary(bench):
+	proc, port = start(bench, "-B", "binary")
+	where = ["--servers=127.0.0.1:%d" % port, "--binary"]
+	content = os.urandom(900000)
+	with open(bench.path("page"), "wb") as f:
+		f.write(content)
+	bench.run(["memccp", *where, bench.path("page")])
+	bench.run(["memccat", *where, "--file=" + bench.path("back"), "page"])
+	with open(bench.path("back"), "rb") as f:
+		bench.equal(hashlib.sha256(f.read()).hexdigest(), hashlib.sha256(content).hexdigest(), "checksum of the page")
+	for kind in ("set", "get"):
+		bench.run(["memcslap", *where, "--concurrency=4", "--execute-number=500", "--initial-load=500", "--test=" + kind])
+	stop(bench, proc)
+	bench.expect_ring("memcached", share=0.5)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 
-from lib import children, test, until
+from lib import test, until
 from nginx_site import Nginx
 
 

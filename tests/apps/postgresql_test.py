@@ -167,3 +167,25 @@ def other_user(bench):
 			done = bench.run(command, user=user, cwd="/")
 			bench.check(int(done.out()) > 300, "an answer over %s as %s: %r" % (way, user, done.out()))
 	server.stop()
+
+
+@test("a standby made by pg_basebackup follows its primary", needs=NEEDS + ("pg_basebackup",))
+def replication(bench):
+	primary = Postgres(bench, "-c", "wal_level=replica", "-c", "max_wal_senders=4", "-c", "hot_standby=on", "-c", "wal_keep_size=64MB")
+	primary.sql("unix", "DROP TABLE IF EXISTS nest; CREATE TABLE nest AS SELECT i, repeat('egg', 20) AS t FROM generate_series(1, 20000) i")
+	home = bench.path("standby")
+	bench.run([BIN + "/pg_basebackup", *primary.reach("127.0.0.1"), "-D", home, "-X", "stream", "-R", "--no-sync", "-c", "fast"], user=USER, cwd="/")
+	second = free_port()
+	path = bench.path(".s.PGSQL.%d" % second)
+	standby = bench.serve([BIN + "/postgres", "-D", home, "-p", second, "-h", "127.0.0.1", "-k", bench.dir, "-c", "fsync=off", "-c", "shared_buffers=32MB"],
+		lambda: unix_listening(path)() and "ready to accept read-only" in bench.procs[-1].err(), user=USER, stop_signal=signal.SIGINT, cwd="/")
+
+	def count(port):
+		return bench.output(["psql", "-h", bench.dir, "-p", port, "-U", "tester", "-XAtq", "-d", "postgres", "-c", "SELECT count(*), sum(i) FROM nest"])
+	bench.equal(count(second), "20000|200010000\n", "rows at the standby")
+	primary.sql("127.0.0.1", "INSERT INTO nest SELECT i, 'late' FROM generate_series(20001, 60000) i")
+	until(lambda: count(second) == count(primary.port), 20, "later rows at the standby")
+	bench.equal(primary.sql("unix", "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "1", "standbys that stream")
+	standby.stop()
+	primary.sql("unix", "DROP TABLE nest")
+	primary.stop()

@@ -641,6 +641,39 @@ static void switched_while_asleep_edge(struct obs *o)
 	switched_by_another_thread(o, false);
 }
 
+/* The reader has ended its own direction before the lanes change, and can ring no bell: the writer hears of room all the same. */
+static void room_from_a_silent_reader(struct obs *o, uint32_t flags)
+{
+	int ep = ep_new(o->fd, EPOLLOUT | flags, TOKEN);
+	static char some[30000];
+	long all = 8000000, done = 0;
+	struct epoll_event ev;
+
+	peer(o, op_shutdown, SHUT_WR, 0);
+	peer_start(o, op_sink, 0, 0);
+	while (done < all) {
+		ssize_t n = send(o->fd, some, (size_t)(all - done < 30000 ? all - done : 30000), MSG_DONTWAIT);
+
+		if (n > 0)
+			done += n;
+		else if (errno != EAGAIN || epoll_wait(ep, &ev, 1, 3000) != 1)
+			break;
+	}
+	note("written: %ld", done);
+	shutdown(o->fd, SHUT_WR);
+	obs("peer read", peer_done(o));
+}
+
+static void room_level(struct obs *o)
+{
+	room_from_a_silent_reader(o, 0);
+}
+
+static void room_edge(struct obs *o)
+{
+	room_from_a_silent_reader(o, EPOLLIN | EPOLLRDHUP | EPOLLET);
+}
+
 static void mixed(struct obs *o)
 {
 	struct itimerspec soon = { .it_value = { .tv_nsec = 20000000 } };
@@ -744,6 +777,8 @@ int main(int argc, char **argv)
 		{ "room is news for both sets", room_is_news_for_both_sets, STREAM, 0 },
 		{ "the lane changes while another thread sleeps, level", switched_while_asleep_level, STREAM, COLD_ONLY },
 		{ "the lane changes while another thread sleeps, edge", switched_while_asleep_edge, STREAM, COLD_ONLY },
+		{ "room from a silent reader, level", room_level, STREAM, 0 },
+		{ "room from a silent reader, edge", room_edge, STREAM, 0 },
 		{ "a mixed set", mixed, STREAM | DGRAM, 0 },
 		{ "everybody gets a turn", fairness, STREAM | UDP4, 0 },
 		{ "a set shared by fork", shared_by_fork, STREAM, 0 },
