@@ -267,6 +267,21 @@ void gn_watches_to_kernel(struct gn_sock *so)
 	for_each_watch(so, watch_to_kernel);
 }
 
+static void watch_poke(struct gn_watch *w)
+{
+	const struct gn_ep *ep = w->so->ep;
+
+	if (!w->ring && !w->deleted && gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER))
+		watch_to_ring(w); /* what TCP shows now, AF_UNIX does not */
+	if (atomic_load(&w->set->sleeping))
+		gn_epset_wake(w->set);
+}
+
+void gn_watches_poke(struct gn_sock *so)
+{
+	for_each_watch(so, watch_poke);
+}
+
 static void watch_leave(struct gn_watch *w)
 {
 	if (!w->ring && !w->deleted)
@@ -631,7 +646,7 @@ static int scan(struct gn_epset *set, struct epoll_event *events, int max)
 			w->off = w->events & EPOLLONESHOT;
 			list_del(w);
 			list_add(&set->hot, w);
-		} else if (++w->quiet > QUIET_SCANS && set->rings > 4) {
+		} else if (++w->quiet > QUIET_SCANS && set->rings > 4 && !w->so->eventless) {
 			watch_cool(set, w);
 		}
 		if (end)

@@ -155,11 +155,16 @@ void gn_leave_mark(struct gn_sock *so, int fd)
 }
 
 /* The kernel lane of an emulated connection said EPIPE, or hangs up: was a reset before it? */
-void gn_kernel_gone(struct gn_sock *so, int fd)
+bool gn_kernel_gone(struct gn_sock *so, int fd)
 {
+	struct pollfd p = {fd, 0, 0};
+
+	if (gn_sys_poll(&p, 1, 0) == 0)
+		return false;
 	if (error_waits(fd))
 		gn_reset_seen(so);
 	gn_hung_up(so);
+	return true;
 }
 
 /* A blocking send came back with less than all, while the peer's buffer was full: a signal, or the peer has closed and left it unread. */

@@ -74,8 +74,8 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_send_cut_short(so, fd);
 	if (rc != -EPIPE)
 		return rc;
-	if (!atomic_load(&so->ep->tx.shut))
-		gn_kernel_gone(so, fd);
+	if (!atomic_load(&so->ep->tx.shut) && !gn_kernel_gone(so, fd))
+		return (ssize_t)io->total; /* it has shut its reading half, and nobody will read */
 	return gn_send_to_gone(so, fd, io, 0);
 }
 
@@ -190,7 +190,11 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	io->name = NULL;
 	io->control = NULL;
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
+	if (unlikely(atomic_load(&so->ep->rx.shut))) /* looked at again: shutdown() looks at in_kernel after it */
+		io->flags |= MSG_DONTWAIT;
 	rc = recv_asking(so, fd, io);
+	if (unlikely(rc == -EAGAIN) && atomic_load(&so->ep->rx.shut))
+		return gn_recv_end(so, fd);
 	if (unlikely((io->flags & MSG_PEEK) && (io->flags & MSG_WAITALL)) && rc > 0 && (size_t)rc < io->total)
 		rc = peek_all(so, fd, io, rc);
 	io->name_len = 0;

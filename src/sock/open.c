@@ -137,6 +137,8 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_unhide_close(&so->hold_fd);
 	gn_peer_drop(so);
 	gn_queue_leave(so);
+	if (so->eventless)
+		atomic_fetch_sub(&gn_world.queued, 1);
 	gn_unhide_close(&so->meeting.fd);
 }
 

@@ -20,6 +20,7 @@ struct entry {
 	struct gn_sock *so; /* held; NULL: the kernel's alone */
 	bool ring;
 	bool low; /* in the kernel lane, and TCP would wait for more than a byte: SO_RCVLOWAT */
+	bool counted; /* as one that sleeps on it */
 };
 
 struct pollset {
@@ -94,7 +95,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	k->revents = 0;
 	if (!gn_tx_shared(so))
 		k->events |= want & (POLLOUT | POLLWRNORM);
-	if (atomic_load(&so->peer_gone))
+	if (atomic_load(&so->peer_gone) || gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		k->fd = -1; /* nothing more comes from there, and HUP would wake us for ever */
 	if ((want & (POLLOUT | POLLWRNORM)) && gn_room_is_silent(so))
 		s->capped = true;
@@ -191,6 +192,7 @@ static bool spin(struct pollset *s)
 
 static bool arm_all(struct pollset *s)
 {
+	struct gn_sock *so;
 	bool quiet = true;
 
 	s->capped = false;
@@ -198,13 +200,18 @@ static bool arm_all(struct pollset *s)
 	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
 		s->capped |= s->entry[i].low;
-		if (!s->entry[i].ring)
+		so = s->entry[i].so;
+		s->entry[i].counted = s->entry[i].ring || (so && gn_flag(so->ep, GN_EP_EMULATED));
+		s->entry[i].seat = s->entry[i].counted && !so->dgram ? &so->ep->asleep[so->seat] : NULL;
+		if (s->entry[i].counted)
+			gn_sleep_begin(so);
+		if (!s->entry[i].ring) {
+			quiet &= !s->entry[i].counted || !atomic_load(&so->ep->rx.shut);
 			continue;
+		}
 		ring_wish(s, i);
-		gn_cpu_publish(s->entry[i].so);
-		gn_sleep_begin(s->entry[i].so);
-		s->entry[i].seat = s->entry[i].so->dgram ? NULL : &s->entry[i].so->ep->asleep[s->entry[i].so->seat];
-		quiet &= gn_arm(s->entry[i].so, s->user[i].fd, s->user[i].events, s->token);
+		gn_cpu_publish(so);
+		quiet &= gn_arm(so, s->user[i].fd, s->user[i].events, s->token);
 	}
 	return quiet;
 }
@@ -215,8 +222,11 @@ static void disarm_all(struct pollset *s)
 	for (nfds_t i = 0; i < s->count; i++) {
 		struct gn_sock *so = s->entry[i].so;
 
-		if (!s->entry[i].ring)
+		if (!s->entry[i].ring) {
+			if (s->entry[i].counted)
+				gn_sleep_end(so);
 			continue;
+		}
 		gn_disarm(so, s->token);
 		if (gn_sleep_end(so) && s->kernel[i].revents)
 			gn_check_peer(so, gn_fd_still(so, s->user[i].fd));

@@ -155,6 +155,20 @@ static void shut_in_kernel(struct gn_sock *so, int how)
 		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 }
 
+/* Who sleeps on our own end. In the kernel only a shut reading half wakes them; then no bell comes any more, and sleeps are to be short. */
+static void wake_own(struct gn_sock *so, int fd)
+{
+	gn_watches_poke(so);
+	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER) || !(gn_somebody_sleeps(so) || atomic_load(&so->ep->rx.in_kernel)))
+		return;
+	so->eof = so->eof || fin_came(so, fd);
+	shut_carrier(so, fd, SHUT_RD);
+	if (gn_on_ring(so) && !so->eventless) {
+		so->eventless = true;
+		atomic_fetch_add(&gn_world.queued, 1);
+	}
+}
+
 /* TCP's listener becomes an unconnected socket again (SHUT_RD, SHUT_RDWR); SHUT_WR does nothing to it. */
 static void shutdown_listener(struct gn_sock *so, int fd, int how)
 {
@@ -162,6 +176,17 @@ static void shutdown_listener(struct gn_sock *so, int fd, int how)
 		return;
 	atomic_store(&so->ep->state, GN_UNCONN);
 	gn_private_close(so, fd);
+}
+
+static int shutdown_kernel(struct gn_sock *so, int fd, int how)
+{
+	int rc = (int)gn_neg(gn_real.shutdown(fd, how));
+
+	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN)
+		shutdown_listener(so, fd, how);
+	else if (rc == 0)
+		shut_in_kernel(so, how);
+	return rc;
 }
 
 int gn_shutdown(struct gn_sock *so, int fd, int how)
@@ -178,13 +203,11 @@ int gn_shutdown(struct gn_sock *so, int fd, int how)
 		return -ENOTCONN;
 	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */
 	if (gn_tx_shared(so) && atomic_load(&so->ep->state) == GN_ESTAB)
-		return shutdown_ring(so, fd, how);
-	if (gn_flag(so->ep, GN_EP_EMULATED))
-		return shutdown_emulated(so, fd, how);
-	rc = (int)gn_neg(gn_real.shutdown(fd, how));
-	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN)
-		shutdown_listener(so, fd, how);
-	else if (rc == 0)
-		shut_in_kernel(so, how);
+		rc = shutdown_ring(so, fd, how);
+	else if (gn_flag(so->ep, GN_EP_EMULATED))
+		rc = shutdown_emulated(so, fd, how);
+	else
+		return shutdown_kernel(so, fd, how);
+	wake_own(so, fd);
 	return rc;
 }

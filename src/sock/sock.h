@@ -85,6 +85,7 @@ struct gn_sock {
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
+	bool eventless;                  /* counted in gn_world.queued: no bell comes any more (shut.c) */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
 	uint32_t not_last;               /* wake-ups that left others asleep */
@@ -253,7 +254,7 @@ bool gn_reset_is_true(const struct gn_sock *so);         /* what the kernel says
 void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
 void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
 void gn_hung_up(struct gn_sock *so);                    /* the kernel socket did, and not by our own doing */
-void gn_kernel_gone(struct gn_sock *so, int fd);
+bool gn_kernel_gone(struct gn_sock *so, int fd);         /* false: only its reading half is shut */
 void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
 
@@ -265,6 +266,7 @@ void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that r
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
 void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
+bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
@@ -367,6 +369,7 @@ void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed
 void gn_epoll_forked(void);
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
 
+void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */
 void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
 void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
 

@@ -38,7 +38,7 @@ void gn_cpu_publish(struct gn_sock *so)
 		gn_dgram_publish_cpu(so, cpu);
 		return;
 	}
-	if (likely(atomic_load_explicit(&so->cpu, memory_order_relaxed) == cpu))
+	if (likely(atomic_load_explicit(&so->cpu, memory_order_relaxed) == cpu) || !so->tx.dir)
 		return;
 	atomic_store_explicit(&so->cpu, cpu, memory_order_relaxed);
 	atomic_store_explicit(&so->tx.dir->p_cpu, cpu, memory_order_relaxed);
@@ -170,7 +170,7 @@ static uint32_t asleep(const struct gn_sock *so)
 }
 
 /* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
-static bool sleepers_live(struct gn_sock *so)
+bool gn_somebody_sleeps(struct gn_sock *so)
 {
 	if (likely(!asleep(so)))
 		return false;
@@ -190,9 +190,9 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	turn = atomic_load(&so->ep->bells_turn);
 	gn_rx_lock(so, fd);
 	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
-	if (only_bells(so) && !atomic_load(&so->peer_gone) && !sleepers_live(so))
+	if (only_bells(so) && !atomic_load(&so->peer_gone) && !gn_somebody_sleeps(so))
 		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
-	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !sleepers_live(so) &&
+	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !gn_somebody_sleeps(so) &&
 		 gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
 		gn_rx_back(so, fd);
 	gn_unlock(&so->ep->rx.lock);
@@ -294,7 +294,7 @@ bool gn_sleep_end(struct gn_sock *so)
 	if (unlikely(so->dgram))
 		return atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
 	atomic_fetch_sub(&so->ep->asleep[so->seat], 1);
-	return !sleepers_live(so);
+	return !gn_somebody_sleeps(so);
 }
 
 /* What a sleeper found when it woke. */
@@ -383,16 +383,30 @@ static int wait_result(const struct sleep *s)
 	return s->rc == -EINTR || s->rc == -EBADF || s->rc == -ENOTSOCK ? (int)s->rc : 0;
 }
 
+/* The kernel's half is shut: who comes by shared memory alone is looked for. */
+static int nap_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
+{
+	int rc = gn_nap(fd, deadline_ns);
+
+	if (rc == -EPIPE)
+		gn_hung_up(so);
+	return rc == -EPIPE ? 0 : rc;
+}
+
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part)
 {
 	uint32_t own = so->ep->rx.ring.own + have;
 	struct sleep s;
 
 	gn_cpu_publish(so);
+	if (unlikely(gn_flag(so->ep, GN_EP_SHUT_CARRIER)))
+		return nap_rx(so, fd, deadline_ns);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && gn_spin_now(so, so->rx.dir) && SPIN_UNTIL(so, rx_changed(so, own)))
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
-	if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
+	if (atomic_load(&so->ep->rx.shut))
+		deadline_ns = 0;
+	else if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
 		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
 	else
 		deadline_ns = 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* ring: yes */
 /* shutdown 0, 1, 2: half-close, end of file after the last byte, and what is left to do on either side. */
+#include <sys/epoll.h>
+
 #include "obs.h"
 
 static void both_polls(struct obs *o)
@@ -172,6 +174,112 @@ static void shutdown_wakes_own_writer(struct obs *o)
 	pthread_join(t, NULL);
 }
 
+static int how_to_shut;
+
+static void *shut_one_thread(void *arg)
+{
+	struct obs *o = arg;
+	int done[2];
+
+	if (pipe(done) == 0 && thread_asleep(getpid(), getpid(), done[0]))
+		shutdown(o->fd, how_to_shut);
+	return NULL;
+}
+
+static pthread_t shut_later(struct obs *o, int how)
+{
+	pthread_t t;
+
+	how_to_shut = how;
+	pthread_create(&t, NULL, shut_one_thread, o);
+	return t;
+}
+
+static void shut_read_wakes_own_reader(struct obs *o)
+{
+	pthread_t t = shut_later(o, SHUT_RD);
+
+	obs_recv(o->fd, 10, 0);
+	pthread_join(t, NULL);
+	obs_recv(o->fd, 10, 0);
+	obs_send(o->fd, "still out", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	obs("peer shutdown 1", peer(o, op_shutdown, SHUT_WR, 0));
+	both_polls(o);
+}
+
+/* And then much is written, which needs the peer's word that there is room. */
+static void shut_read_then_write_much(struct obs *o)
+{
+	pthread_t t = shut_later(o, SHUT_RD);
+
+	obs_recv(o->fd, 10, 0);
+	pthread_join(t, NULL);
+	peer_start(o, op_bulk_in, 3 << 20, 3);
+	obs("out", bulk_out(o->fd, 3 << 20, 3));
+	obs("peer got", peer_done(o));
+}
+
+static void shut_write_wakes_own_writer(struct obs *o)
+{
+	pthread_t t = shut_later(o, SHUT_WR);
+	static char buf[100000];
+	ssize_t rc;
+
+	while ((rc = send(o->fd, buf, sizeof(buf), MSG_NOSIGNAL)) > 0)
+		;
+	obs("blocked send", rc);
+	pthread_join(t, NULL);
+	peer_start(o, op_sink, 0, 0);
+	note("peer reads something: %d", peer_done(o) > 0);
+	peer_text(o, op_puts, 0, "answer");
+	settle(o->fd);
+	obs_recv(o->fd, 100, 0);
+}
+
+static void wakes_poll(struct obs *o)
+{
+	static const short wanted[] = { POLLIN, POLLRDHUP, POLLIN | POLLRDHUP };
+
+	for (int how = 0; how < 3; how += 2) {
+		struct pollfd p = { .fd = o->fd, .events = wanted[how] };
+		pthread_t t = shut_later(o, how);
+
+		int rc = poll(&p, 1, (int)deadline_ms());
+
+		obs_events("poll", rc, (unsigned short)p.revents);
+		pthread_join(t, NULL);
+		obs_recv(o->fd, 10, 0);
+	}
+}
+
+static void wakes_epoll(struct obs *o, int how)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = 5 };
+	int set = epoll_create1(0), rc;
+	pthread_t t;
+
+	epoll_ctl(set, EPOLL_CTL_ADD, o->fd, &ev);
+	obs("nothing yet", epoll_wait(set, &ev, 1, 0));
+	t = shut_later(o, how);
+	rc = epoll_wait(set, &ev, 1, (int)deadline_ms());
+	obs_events("woken", rc, ev.events);
+	pthread_join(t, NULL);
+	obs("told once", epoll_wait(set, &ev, 1, 0));
+	obs_recv(o->fd, 10, 0);
+	close(set);
+}
+
+static void shut_read_wakes_epoll(struct obs *o)
+{
+	wakes_epoll(o, SHUT_RD);
+}
+
+static void shut_both_wakes_epoll(struct obs *o)
+{
+	wakes_epoll(o, SHUT_RDWR);
+}
+
 static void bad_arguments(struct obs *o)
 {
 	obs("shutdown 3", shutdown(o->fd, 3));
@@ -292,6 +400,12 @@ int main(int argc, char **argv)
 		{ "shutdown 2, then the peer writes", shut_both_then_peer_writes, STREAM, 0 },
 		{ "shutdown 2 wakes a reader of the same socket", shutdown_wakes_own_reader, STREAM, 0 },
 		{ "shutdown 2 wakes a writer of the same socket", shutdown_wakes_own_writer, STREAM, 0 },
+		{ "shutdown 0 wakes a reader of the same socket", shut_read_wakes_own_reader, STREAM, 0 },
+		{ "shutdown 0 wakes a reader, who then writes much", shut_read_then_write_much, STREAM, 0 },
+		{ "shutdown 1 wakes a writer of the same socket", shut_write_wakes_own_writer, STREAM, 0 },
+		{ "shutdown wakes poll", wakes_poll, STREAM, 0 },
+		{ "shutdown 0 wakes epoll", shut_read_wakes_epoll, STREAM, 0 },
+		{ "shutdown 2 wakes epoll", shut_both_wakes_epoll, STREAM, 0 },
 		{ "bad arguments", bad_arguments, STREAM, 0 },
 		{ "shutdown after the peer has left", write_shut_after_peer_left, STREAM, 0 },
 		{ "both half-close", both_half_close, STREAM, 0 },
