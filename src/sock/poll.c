@@ -296,7 +296,7 @@ static void set_undo(struct gn_held *held)
 	struct pollset *s = container_of(held, struct pollset, held);
 
 	for (nfds_t i = 0; i < s->count; i++) {
-		if (s->armed && s->entry[i].ring && s->entry[i].seat)
+		if (s->armed && s->entry[i].counted && s->entry[i].seat)
 			atomic_fetch_sub(s->entry[i].seat, 1);
 		else if (s->armed && s->entry[i].ring)
 			atomic_fetch_sub(&s->entry[i].so->ep->sleepers, 1);

@@ -383,10 +383,11 @@ static int wait_result(const struct sleep *s)
 	return s->rc == -EINTR || s->rc == -EBADF || s->rc == -ENOTSOCK ? (int)s->rc : 0;
 }
 
-/* The kernel's half is shut: who comes by shared memory alone is looked for. */
-static int nap_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
+/* The kernel's half is shut: what comes by shared memory alone is looked for. */
+static int nap_shut(struct gn_sock *so, int fd, uint64_t deadline_ns, bool part)
 {
-	int rc = gn_nap(fd, deadline_ns);
+	struct gn_held held = {.so = so};
+	int rc = gn_nap(&held, fd, deadline_ns, part);
 
 	if (rc == -EPIPE)
 		gn_hung_up(so);
@@ -400,7 +401,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 
 	gn_cpu_publish(so);
 	if (unlikely(gn_flag(so->ep, GN_EP_SHUT_CARRIER)))
-		return nap_rx(so, fd, deadline_ns);
+		return nap_shut(so, fd, deadline_ns, part);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && gn_spin_now(so, so->rx.dir) && SPIN_UNTIL(so, rx_changed(so, own)))
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
@@ -454,7 +455,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 		return rc == -EPIPE ? -EPIPE : rc;
 	}
 	sleep_start(so, &s, &so->tx.dir->p_parked);
-	if (!tx_changed(so, room))
+	if (!tx_changed(so, room) && !atomic_load(&so->ep->tx.shut))
 		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
 	wake_up(so, gn_fd_still(so, fd), &s, &so->tx.dir->p_parked);
 	if (s.rc == -ETIMEDOUT)
