@@ -122,7 +122,8 @@ static ssize_t recv_plain(struct gn_sock *so, int fd, struct gn_io *io, int flag
 static bool may_ask(const struct gn_sock *so, int flags)
 {
 	return !gn_io_nonblock(so, flags) && !(flags & (MSG_WAITALL | MSG_OOB | MSG_ERRQUEUE)) && gn_is_stream_like(so->ep) &&
-	       (so->ep->domain == AF_UNIX || gn_flag(so->ep, GN_EP_EMULATED)) && atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed) <= 1;
+	       (so->ep->domain == AF_UNIX || gn_flag(so->ep, GN_EP_EMULATED)) &&
+	       atomic_load_explicit(&so->ep->rcvlowat, memory_order_relaxed) <= 1;
 }
 
 /* What a local peer answers comes within microseconds: to ask for it a few times costs less than to sleep and be woken. */
