@@ -192,6 +192,19 @@ GN_TEST(a_peer_that_nobody_holds_has_no_inode)
 	ck_assert_int_eq(gn_name_peer_inode(fd[0], &own, &peer), -EAGAIN);
 }
 
+GN_TEST(the_receive_buffer_of_the_peer_is_seen_until_it_is_closed)
+{
+	int fd[2], size = 3003;
+	uint32_t seen = 0;
+
+	ck_assert_int_eq(gn_sys_socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	ck_assert_int_eq(gn_sys_setsockopt(fd[1], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
+	ck_assert_int_eq(gn_name_peer_rcvbuf(fd[0], &seen), 0);
+	ck_assert_uint_eq(seen, 2 * 3003);
+	gn_sys_close(fd[1]);
+	ck_assert_int_eq(gn_name_peer_rcvbuf(fd[0], &seen), -EAGAIN);
+}
+
 GN_TEST(other_descriptors_have_no_peer_that_we_could_name)
 {
 	uint64_t own, peer;
