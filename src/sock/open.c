@@ -135,6 +135,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_dgram_goodbye(so);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
+	gn_unhide_close(&so->group_fd);
 	gn_peer_drop(so);
 	gn_queue_leave(so);
 	if (so->eventless)
@@ -240,6 +241,8 @@ static void make_way(int fd)
 			so->private_fd = moved;
 		if (so->hold_fd == fd)
 			so->hold_fd = moved;
+		if (so->group_fd == fd)
+			so->group_fd = moved;
 		if (so->held_fd == fd)
 			so->held_fd = moved;
 		if (so->after == fd)

@@ -77,6 +77,7 @@ struct gn_sock {
 	uint32_t heat_next;              /* when to try the next step of promotion */
 	int private_fd;                  /* listeners: the private face, or -1 */
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
+	int group_fd;                    /* listeners with SO_REUSEPORT: holds the name that says so, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
 	struct gn_peer *peer;
 	struct gn_queue *queue;          /* has met a full queue (queue.c) */

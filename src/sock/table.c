@@ -35,7 +35,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind)
 	so->kind = kind;
 	so->fds = 0;
 	memset(&so->ep, 0, sizeof *so - offsetof(struct gn_sock, ep));
-	so->meeting.fd = so->private_fd = so->hold_fd = so->held_fd = so->after = -1;
+	so->meeting.fd = so->private_fd = so->hold_fd = so->group_fd = so->held_fd = so->after = -1;
 	atomic_fetch_add(&so->refs, 1);
 	atomic_store(&so->live, 1);
 	return so;
