@@ -6,7 +6,7 @@ import re
 from lib import PROGS, PYTHON, free_port, test
 
 
-@test("four listeners on one port share the callers, and three when one has died")
+@test("four listeners on one port share the callers, and three when one has died", variants=("auto", "ring"))
 def share(bench):
 	said = bench.output([PYTHON, PROGS + "/reuseport.py", free_port()])
 	for line, members in zip(said.splitlines(), ("ABCD", "ABC")):
