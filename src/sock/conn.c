@@ -399,12 +399,15 @@ static void keep_port(int fd, const struct gn_ep *ep)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = gn_addr_to_sockaddr(&ss, &ep->local, ep->domain);
+	int on = 1, off = 0;
 
 	if (ep->domain == AF_INET6)
 		((struct sockaddr_in6 *)&ss)->sin6_addr = in6addr_any;
 	else
 		((struct sockaddr_in *)&ss)->sin_addr.s_addr = INADDR_ANY;
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* the kernel's connections that end there do not matter */
 	gn_sys_bind(fd, &ss, len);
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof off);
 }
 
 /* connect() to AF_UNSPEC resets a TCP connection and leaves an unconnected socket (connect(2)): a new one takes its place. */
