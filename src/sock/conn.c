@@ -117,17 +117,54 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 	gn_watches_private(so, fd);
 }
 
-/* shutdown() of a listener, which relatives may share: those are told by the kernel. */
-void gn_private_close(struct gn_sock *so, int fd)
+/* From now on the kernel's listener blocks by itself again, if it is to block. */
+static void public_alone(struct gn_sock *so, int fd)
+{
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+}
+
+/* A relative has shut it. */
+void gn_private_forget(struct gn_sock *so, int fd)
 {
 	if (so->private_fd < 0)
 		return;
 	gn_watches_private_gone(so);
-	gn_sys_shutdown(so->private_fd, SHUT_RDWR);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->group_fd);
-	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
-		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+	public_alone(so, fd);
+}
+
+/* In all relatives, who are told by the kernel. Callers of a group whose first member has gone are refused, not made to wait. */
+static void private_shut(struct gn_sock *so, int how)
+{
+	gn_sys_shutdown(so->private_fd, how);
+	if (so->group_fd >= 0)
+		gn_sys_shutdown(so->group_fd, how);
+}
+
+/* shutdown() of a listener. */
+void gn_private_close(struct gn_sock *so, int fd)
+{
+	if (so->private_fd < 0)
+		return;
+	private_shut(so, SHUT_RDWR);
+	gn_private_forget(so, fd);
+}
+
+/* Somebody is about to accept who has the public face alone: the private one ends, in all relatives, for a caller in its queue might be
+ * accepted by nobody. Who has called there already goes on by the public face. Relatives see POLLRDHUP, and EINVAL from accept().
+ * A child that borrows our memory has descriptors of its own: the table is its parent's and stays. */
+void gn_private_retire(struct gn_sock *so, int fd)
+{
+	if (so->private_fd < 0)
+		return;
+	private_shut(so, SHUT_RD);
+	gn_forward_callers(so->private_fd);
+	if (gn_is_vfork_child())
+		public_alone(so, fd);
+	else
+		gn_private_forget(so, fd);
 }
 
 static bool private_wanted(const struct gn_sock *so)

@@ -381,6 +381,8 @@ bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done 
 
 /* conn.c */
 void gn_private_close(struct gn_sock *so, int fd);
+void gn_private_forget(struct gn_sock *so, int fd);     /* it was shut by a relative */
+void gn_private_retire(struct gn_sock *so, int fd);     /* somebody will accept by the public face alone */
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
 
