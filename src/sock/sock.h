@@ -83,6 +83,7 @@ struct gn_sock {
 	struct gn_queue *queue;          /* has met a full queue (queue.c) */
 	struct gn_options *options;      /* NULL: none was set */
 	struct gn_spin spin;
+	uint32_t together;               /* waits in a row on the peer's processor */
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
@@ -285,6 +286,7 @@ int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* wh
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
 bool gn_look_at_peer(struct gn_sock *so, int fd);       /* likewise; true: bells were taken out, and nobody was told */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
+bool gn_apart(struct gn_sock *so, uint32_t cpu);        /* apart.c: the peer is on this thread's processor; true: it is no longer */
 bool gn_spin_due(struct gn_spin *spin);
 void gn_spin_result(struct gn_spin *spin, bool paid);
 uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */

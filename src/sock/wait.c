@@ -217,8 +217,11 @@ bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
 		peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
 					 : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
 	}
-	if (gn_world.one_cpu || !gn_world.spin_max_ns || (peer && peer == cpu_now()))
+	if (gn_world.one_cpu || !gn_world.spin_max_ns)
 		return false;
+	if (peer && peer == cpu_now())
+		return gn_apart(so, peer - 1);
+	so->together = 0;
 	return gn_spin_due(&so->spin);
 }
 
