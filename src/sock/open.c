@@ -80,7 +80,8 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 	return open_one(fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
 }
 
-/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. */
+/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. Empty packets do not
+ * count. */
 static bool left_unread(struct gn_sock *so, int fd)
 {
 	struct gn_half *rx = &so->ep->rx;
@@ -89,8 +90,10 @@ static bool left_unread(struct gn_sock *so, int fd)
 
 	if (lane == GN_LANE_KERNEL)
 		return false; /* no bells came this way */
+	if (so->ep->type == SOCK_SEQPACKET)
+		return gn_unread(so, fd) > 0;
 	gn_rx_lock(so, fd);
-	left = (so->ep->type == SOCK_STREAM ? atomic_load(&rx->kernel_bytes) : atomic_load(&rx->kernel_msgs)) < atomic_load(&so->rx.dir->switch_pos) ||
+	left = atomic_load(&rx->kernel_bytes) < atomic_load(&so->rx.dir->switch_pos) ||
 	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) || (lane == GN_LANE_BACK && gn_drain_bells(so, fd) > 0);
 	gn_unlock(&rx->lock);
 	return left;
@@ -114,7 +117,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
 	uint32_t none = GN_FIN_NONE;
 
-	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir) || !gn_ep_is_alone(ep))
+	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);

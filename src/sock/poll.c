@@ -72,6 +72,8 @@ static bool entry_make(struct pollset *s, nfds_t i)
 		return true;
 	}
 	s->others += u->fd >= 0;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED) && (u->events & (POLLIN | POLLRDNORM)))
+		s->kernel[i].events |= POLLPRI; /* gn_urgent_mend() */
 	if (so && unlikely(gn_low_water(so) > 1)) {
 		s->entry[i].low = true;
 		s->kernel[i].events &= (short)~(POLLIN | POLLRDNORM); /* the kernel socket would wake us at the first byte */
@@ -117,11 +119,25 @@ static short twin_result(struct pollset *s, nfds_t i)
 	return 0;
 }
 
+/* Where TCP has nothing to read yet, the kernel socket would wake us for ever. */
+static short urgent_result(struct pollset *s, nfds_t i, short r)
+{
+	short mended = gn_urgent_mend(s->entry[i].so, s->user[i].fd, r);
+
+	if (unlikely(mended != r)) {
+		s->entry[i].low = true;
+		s->kernel[i].events &= (short)~(POLLIN | POLLRDNORM | POLLPRI);
+	}
+	return mended & (short)(s->user[i].events | ~POLLPRI);
+}
+
 static short plain_result(struct pollset *s, nfds_t i)
 {
 	struct gn_sock *so = s->entry[i].so;
 	short r = s->kernel[i].revents;
 
+	if (so && gn_flag(so->ep, GN_EP_EMULATED))
+		r = urgent_result(s, i, r);
 	if (s->twin[i] >= 0)
 		r |= twin_result(s, i);
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */

@@ -259,6 +259,8 @@ void gn_hung_up(struct gn_sock *so);                    /* the kernel socket did
 bool gn_kernel_gone(struct gn_sock *so, int fd);         /* false: only its reading half is shut */
 void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
+bool gn_mark_is_in(int fd, ssize_t rc, bool full_look); /* MSG_CTRUNC with rc bytes: a look that fills its buffer hears of the byte behind too */
+bool gn_mark_is_there(const struct gn_sock *so, int fd); /* and does it end what is left to read? */
 
 /* Values of gn_sock.peer_gone. */
 #define GN_GONE_HALF 1u   /* end of file: at least its writing half */
@@ -271,6 +273,9 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unl
 bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
+size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
+size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
+void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
@@ -375,6 +380,15 @@ void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its pr
 void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */
 void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
 void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
+
+/* opts.c: bytes to read now, in both lanes, without bells, up to TCP's urgent mark */
+int gn_unread(struct gn_sock *so, int fd);
+
+/* urgent.c: TCP's mark on an emulated connection, in the kernel lane */
+short gn_urgent_mend(struct gn_sock *so, int fd, short bits); /* what poll() said there, POLLPRI asked too */
+int gn_urgent_unread(struct gn_sock *so, int fd, int there);  /* FIONREAD, of an emulated one, where AF_UNIX says `there` */
+bool gn_is_at_mark(int fd);
+void gn_urgent_was_read(struct gn_sock *so);
 
 /* shut.c: emulated connections are told apart from AF_UNIX ones here */
 bool gn_tcp_is_over(struct gn_sock *so, int fd);        /* TCP's state CLOSE: both ways have ended, or a reset */

@@ -138,6 +138,49 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 	}
 }
 
+void gn_kernel_peek_offset(int fd, int64_t offset)
+{
+	int at = (int)GN_MIN(offset, (int64_t)INT32_MAX);
+
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at);
+}
+
+/* Each look moves the offset on (socket(7)). */
+size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left)
+{
+	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
+	size_t bells, sum = 0;
+	ssize_t n;
+
+	gn_kernel_peek_offset(fd, (int64_t)left);
+	do {
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		sum += bells;
+	} while (bells == sizeof bytes);
+	gn_kernel_peek_offset(fd, -1);
+	return sum;
+}
+
+size_t gn_packets_unread(struct gn_sock *so, int fd)
+{
+	struct pollfd end = {fd, POLLRDHUP, 0};
+	char bytes[GN_NONCE_BYTES];
+	int64_t at = 0;
+	size_t sum = 0;
+	ssize_t n;
+
+	for (;; at += n) {
+		gn_kernel_peek_offset(fd, at);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		if (n < 0 || (n == 0 && gn_sys_poll(&end, 1, 0) == 1))
+			break; /* all, or the end: behind that an empty packet would be seen again and again */
+		sum += bells_ahead(so, bytes, n) ? 0 : (size_t)n;
+	}
+	gn_kernel_peek_offset(fd, -1);
+	return sum;
+}
+
 /* Nothing but bells is left in the kernel lane towards us. rx lock held. */
 static bool only_bells(struct gn_sock *so)
 {
