@@ -60,6 +60,10 @@ void gn_name_listener(struct gn_name *to, const struct gn_addr *at, bool dual);
  * destination is looked for at its loopback address first. Returns how many (at most 3). */
 int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to);
 
+/* Listeners with SO_REUSEPORT share an address: the private face of one of them, by number. `place` is the listeners' name, where a
+ * listener that is always full shows callers that there is such a group. */
+void gn_name_member(struct gn_name *to, const struct gn_name *place, uint32_t number);
+
 /* The name that a caller binds its own end to: it spells both addresses, so that the kernel keeps the pair unique. */
 void gn_name_caller(struct gn_name *to, const struct gn_addr *from, const struct gn_addr *dest);
 

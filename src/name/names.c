@@ -154,6 +154,17 @@ int gn_name_candidates(struct gn_name names[3], const struct gn_addr *to)
 	return name_places(names, 'l', to);
 }
 
+void gn_name_member(struct gn_name *to, const struct gn_name *place, uint32_t number)
+{
+	char *end;
+
+	*to = *place;
+	to->sun.sun_path[1 + PREFIX_LEN] = 'g';
+	end = (char *)&to->sun + to->len;
+	*end++ = '+';
+	close_name(to, put_number(end, number));
+}
+
 void gn_name_holder(struct gn_name *to, const struct gn_addr *at, bool dual)
 {
 	name_place(to, 'h', at, dual);

@@ -95,7 +95,7 @@ static int accept_hidden(struct gn_sock *so, int fd, int flags)
 	int c = accept_private(so, flags);
 
 	if (c == -EINVAL) /* a relative has shut the listener */
-		gn_private_close(so, fd);
+		gn_private_forget(so, fd);
 	return c == -EINVAL || c == -EBADF ? -EAGAIN : c;
 }
 

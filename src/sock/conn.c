@@ -16,6 +16,7 @@
 #include "sock/sleep.h"
 
 #define PORT_TRIES 32
+#define GROUP_MAX 256 /* listeners on one address */
 
 static bool is_inet(const struct gn_ep *ep)
 {
@@ -50,6 +51,42 @@ static bool option_on(int fd, int level, int name)
 	return gn_sys_getsockopt(fd, level, name, &on, &len) == 0 && on;
 }
 
+/* A listener on this name that is full for ever: a caller that nobody will accept fills it. Its hidden descriptor, or -errno. */
+static int full_listener(const struct gn_name *at)
+{
+	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), c;
+	int rc = u < 0 ? u : gn_sys_bind(u, &at->sun, at->len);
+
+	if (rc == 0)
+		rc = gn_sys_listen(u, 0);
+	c = rc == 0 ? gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : rc;
+	if (c >= 0) {
+		gn_sys_connect(c, &at->sun, at->len);
+		gn_sys_close(c);
+		u = gn_fd_raise(u);
+		gn_hide(u);
+		return u;
+	}
+	if (u >= 0)
+		gn_sys_close(u);
+	return c;
+}
+
+/* One of several listeners on an address (SO_REUSEPORT): takes the first free number. Callers try the address's own name first, find it
+ * full, and look for a group then; should the holder of that name end before the others, callers take the public face. */
+static int group_join(struct gn_sock *so, int u, const struct gn_name *place)
+{
+	struct gn_name name;
+	int rc = -EADDRINUSE;
+
+	so->group_fd = full_listener(place);
+	for (uint32_t i = 0; i < GROUP_MAX && rc == -EADDRINUSE; i++) {
+		gn_name_member(&name, place, i);
+		rc = gn_sys_bind(u, &name.sun, name.len);
+	}
+	return rc;
+}
+
 /* The private face of a listener. Its failure costs speed only, and gnezdo ss says so. */
 static void private_face_open(struct gn_sock *so, int fd, int backlog)
 {
@@ -61,10 +98,11 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 	if (u < 0)
 		return;
 	gn_name_listener(&name, &so->ep->local, dual);
-	rc = gn_sys_bind(u, &name.sun, name.len);
+	rc = option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(so, u, &name) : gn_sys_bind(u, &name.sun, name.len);
 	if (rc == 0)
 		rc = gn_sys_listen(u, backlog);
 	if (rc < 0) {
+		gn_unhide_close(&so->group_fd);
 		gn_why(so->ep, rc == -EADDRINUSE ? GN_WHY_BUSY_NAME : GN_WHY_NO_MEMORY);
 		gn_sys_close(u);
 		return;
@@ -79,16 +117,54 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 	gn_watches_private(so, fd);
 }
 
-/* shutdown() of a listener, which relatives may share: those are told by the kernel. */
-void gn_private_close(struct gn_sock *so, int fd)
+/* From now on the kernel's listener blocks by itself again, if it is to block. */
+static void public_alone(struct gn_sock *so, int fd)
+{
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+}
+
+/* A relative has shut it. */
+void gn_private_forget(struct gn_sock *so, int fd)
 {
 	if (so->private_fd < 0)
 		return;
 	gn_watches_private_gone(so);
-	gn_sys_shutdown(so->private_fd, SHUT_RDWR);
 	gn_unhide_close(&so->private_fd);
-	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
-		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+	gn_unhide_close(&so->group_fd);
+	public_alone(so, fd);
+}
+
+/* In all relatives, who are told by the kernel. Callers of a group whose first member has gone are refused, not made to wait. */
+static void private_shut(struct gn_sock *so, int how)
+{
+	gn_sys_shutdown(so->private_fd, how);
+	if (so->group_fd >= 0)
+		gn_sys_shutdown(so->group_fd, how);
+}
+
+/* shutdown() of a listener. */
+void gn_private_close(struct gn_sock *so, int fd)
+{
+	if (so->private_fd < 0)
+		return;
+	private_shut(so, SHUT_RDWR);
+	gn_private_forget(so, fd);
+}
+
+/* Somebody is about to accept who has the public face alone: the private one ends, in all relatives, for a caller in its queue might be
+ * accepted by nobody. Who has called there already goes on by the public face. Relatives see POLLRDHUP, and EINVAL from accept().
+ * A child that borrows our memory has descriptors of its own: the table is its parent's and stays. */
+void gn_private_retire(struct gn_sock *so, int fd)
+{
+	if (so->private_fd < 0)
+		return;
+	private_shut(so, SHUT_RD);
+	gn_forward_callers(so->private_fd);
+	if (gn_is_vfork_child())
+		public_alone(so, fd);
+	else
+		gn_private_forget(so, fd);
 }
 
 static bool private_wanted(const struct gn_sock *so)
@@ -114,10 +190,19 @@ int gn_listen(struct gn_sock *so, int fd, int backlog)
 	return rc;
 }
 
+static uint32_t any_number(void)
+{
+	static __thread uint32_t seed __attribute__((tls_model("initial-exec")));
+
+	if (!seed)
+		gn_sys_getrandom(&seed, sizeof seed, 0);
+	seed = seed * 1664525u + 1013904223u;
+	return seed >> 8;
+}
+
 static uint16_t port_pick(void)
 {
 	static _Atomic uint32_t range; /* low << 16 | high of net.ipv4.ip_local_port_range */
-	static __thread uint32_t seed __attribute__((tls_model("initial-exec")));
 	uint32_t r = atomic_load(&range);
 
 	if (!r) {
@@ -132,10 +217,7 @@ static uint16_t port_pick(void)
 		r = low << 16 | (high & 0xffff);
 		atomic_store(&range, r);
 	}
-	if (!seed)
-		gn_sys_getrandom(&seed, sizeof seed, 0);
-	seed = seed * 1664525u + 1013904223u;
-	return (uint16_t)((r >> 16) + (seed >> 8) % ((r & 0xffff) - (r >> 16) + 1));
+	return (uint16_t)((r >> 16) + any_number() % ((r & 0xffff) - (r >> 16) + 1));
 }
 
 /* Binds the caller's end to a name that spells both addresses. */
@@ -153,6 +235,27 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 		if (fixed)
 			break;
 	}
+	return rc;
+}
+
+/* Any member of a group, each as likely as the others. How many there are is learnt: one number more than the last count is in the draw. */
+static int group_connect(int u, const struct gn_name *place, struct gn_name *member)
+{
+	static _Atomic uint32_t known; /* of the last group that was called: a guess */
+	uint32_t count = atomic_load_explicit(&known, memory_order_relaxed), i = any_number() % (count + 1);
+	int rc;
+
+	for (;;) {
+		gn_name_member(member, place, i);
+		rc = gn_sys_connect(u, &member->sun, member->len);
+		if (rc != -ECONNREFUSED)
+			break;
+		count = i;
+		if (!count)
+			return rc;
+		i = any_number() % count;
+	}
+	atomic_store_explicit(&known, GN_MIN(GN_MAX(count, i + 1), GROUP_MAX), memory_order_relaxed);
 	return rc;
 }
 
@@ -183,8 +286,16 @@ static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struc
 	full->len = 0;
 	for (int i = 0; i < count && rc == -ECONNREFUSED; i++) {
 		rc = gn_sys_connect(u, &names[i].sun, names[i].len);
-		if (rc == -EAGAIN)
+		if (rc != -EAGAIN)
+			continue;
+		*full = names[i];
+		rc = group_connect(u, &names[i], full);
+		if (rc == -ECONNREFUSED) { /* no group: full in earnest */
 			*full = names[i];
+			rc = -EAGAIN;
+		}
+		if (rc == 0)
+			full->len = 0;
 	}
 	if (rc == -EAGAIN)
 		return u;
@@ -325,12 +436,15 @@ static void keep_port(int fd, const struct gn_ep *ep)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = gn_addr_to_sockaddr(&ss, &ep->local, ep->domain);
+	int on = 1, off = 0;
 
 	if (ep->domain == AF_INET6)
 		((struct sockaddr_in6 *)&ss)->sin6_addr = in6addr_any;
 	else
 		((struct sockaddr_in *)&ss)->sin_addr.s_addr = INADDR_ANY;
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* the kernel's connections that end there do not matter */
 	gn_sys_bind(fd, &ss, len);
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof off);
 }
 
 /* connect() to AF_UNSPEC resets a TCP connection and leaves an unconnected socket (connect(2)): a new one takes its place. */

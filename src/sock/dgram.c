@@ -267,14 +267,17 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	struct gn_dgram *d = so->dgram;
 	struct gn_pair *p;
 	uint32_t len;
+	bool queued; /* in the kernel, before what is in rings that are not open yet */
 	int rc = 1;
 
 	gn_lock(&so->ep->rx.lock);
 	rc = gn_dgram_purge(so, fd);
 	gn_error_keep(so, rc);
+	queued = rc == 1;
 	rc = 1;
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {
-		if (rc != 1 || gn_pair_rx_lane(p) == GN_LANE_KERNEL || gn_ring_readable(&p->sh->rx, &p->rx) < (int64_t)sizeof len)
+		if (rc != 1 || (queued && !atomic_load(&p->sh->rx_open)) || gn_pair_rx_lane(p) == GN_LANE_KERNEL ||
+		    gn_ring_readable(&p->sh->rx, &p->rx) < (int64_t)sizeof len)
 			continue;
 		gn_ring_get(&p->sh->rx, &p->rx, 0, &len, sizeof len);
 		*bytes = (int)len;

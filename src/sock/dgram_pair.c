@@ -612,7 +612,8 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
 		atomic_store(&so->ep->tx.shut, 1);
 	if (how != SHUT_WR)
 		atomic_store(&so->ep->rx.shut, 1);
-	gn_dgram_pin(so); /* the kernel knows what each half-shut socket answers */
+	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED); /* the kernel knows what each half-shut socket answers */
+	gn_dgram_pin(so);
 	return rc;
 }
 

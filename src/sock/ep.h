@@ -100,6 +100,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_LINGER0 64u   /* close is to reset the connection */
 #define GN_EP_PEEK_OFF 256u  /* SO_PEEK_OFF is on and ours to do (peek.c) */
 #define GN_EP_PASSCRED 1024u /* SO_PASSCRED is on */
+#define GN_EP_URGENT 2048u   /* emulated: an urgent byte was read out of line, the mark may still be ahead (urgent.c) */
 #define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
 #define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
@@ -109,7 +110,6 @@ struct gn_pool {
 	uint32_t slots;   /* GN_POOL_SLOTS */
 	uint32_t ep_size; /* sizeof(struct gn_ep) */
 	_Atomic uint32_t hint, used;
-	_Atomic uint32_t bells_mixed; /* several processes have put watches of theirs into one set's bells (epoll.c) */
 	alignas(4096) struct gn_ep ep[];
 };
 

@@ -116,6 +116,14 @@ static int kernel_ctl(const struct gn_epset *set, int op, int fd, uint32_t event
 	return gn_sys_epoll_ctl(set->fd, op, fd, &ev);
 }
 
+/* What is asked of an emulated connection in the kernel's set: see urgent_mend(). */
+static uint32_t kernel_events(const struct gn_sock *so, uint32_t events)
+{
+	bool asks = gn_flag(so->ep, GN_EP_EMULATED) && (events & EPOLLIN) && !(events & EPOLLEXCLUSIVE);
+
+	return asks ? events | EPOLLPRI : events;
+}
+
 static int bells_ctl(struct gn_watch *w, int op)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = (void *)(uintptr_t)w};
@@ -196,8 +204,6 @@ static void watch_to_ring(struct gn_watch *w)
 	list_del(w);
 	list_add(&set->hot, w);
 	set->rings++;
-	if (unlikely(set->inherited))
-		atomic_store(&gn_world.pool->bells_mixed, 1);
 	bells_ctl(w, EPOLL_CTL_ADD);
 	/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. */
 	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
@@ -220,7 +226,7 @@ static void watch_to_kernel(struct gn_watch *w)
 	if (w->deleted)
 		return;
 	set->emulated += gn_flag(w->so->ep, GN_EP_EMULATED) ? 1 : 0;
-	kernel_ctl(set, EPOLL_CTL_ADD, w->fd, w->off ? 0 : w->events, w->data.u64);
+	kernel_ctl(set, EPOLL_CTL_ADD, w->fd, w->off ? 0 : kernel_events(w->so, w->events), w->data.u64);
 }
 
 static void for_each_watch(struct gn_sock *so, void (*f)(struct gn_watch *))
@@ -269,12 +275,16 @@ void gn_watches_to_kernel(struct gn_sock *so)
 	for_each_watch(so, watch_to_kernel);
 }
 
+/* What TCP shows now, AF_UNIX does not. */
+static bool shows_shut(const struct gn_ep *ep)
+{
+	return gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER);
+}
+
 static void watch_poke(struct gn_watch *w)
 {
-	const struct gn_ep *ep = w->so->ep;
-
-	if (!w->ring && !w->deleted && gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER))
-		watch_to_ring(w); /* what TCP shows now, AF_UNIX does not */
+	if (!w->ring && !w->deleted && shows_shut(w->so->ep))
+		watch_to_ring(w);
 	if (atomic_load(&w->set->sleeping))
 		gn_epset_wake(w->set);
 }
@@ -348,7 +358,7 @@ void gn_watches_drop(struct gn_sock *so)
 
 		next = w->of_sock;
 		gn_lock(&set->lock);
-		if (w->ring && !set->inherited) /* as the kernel, which goes by the open file */
+		if (w->ring)
 			bells_ctl(w, EPOLL_CTL_DEL);
 		watch_free(w);
 		gn_unlock(&set->lock);
@@ -389,7 +399,6 @@ void gn_epset_forked(struct gn_epset *set)
 {
 	atomic_store(&set->lock, 0);
 	atomic_store(&set->sleeping, 0);
-	set->inherited = set->bells >= 0;
 }
 
 void gn_epset_moved(struct gn_epset *set, int fd)
@@ -428,7 +437,7 @@ static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struc
 
 	if (!w)
 		return -ENOMEM;
-	rc = kernel_ctl(set, EPOLL_CTL_ADD, fd, ev->events, ev->data.u64);
+	rc = kernel_ctl(set, EPOLL_CTL_ADD, fd, kernel_events(so, ev->events), ev->data.u64);
 	if (rc < 0) {
 		free(w);
 		return rc;
@@ -443,7 +452,7 @@ static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struc
 		set->oneshots++;
 	if (so->private_fd >= 0)
 		private_add(w);
-	if (gn_on_ring(so))
+	if (gn_on_ring(so) || shows_shut(so->ep))
 		watch_to_ring(w);
 	return 0;
 }
@@ -455,7 +464,7 @@ static int ctl_mod(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w,
 	if ((ev->events & EPOLLEXCLUSIVE) || (w->events & EPOLLEXCLUSIVE))
 		return -EINVAL;
 	if (!w->ring) {
-		rc = kernel_ctl(set, EPOLL_CTL_MOD, w->fd, ev->events, ev->data.u64);
+		rc = kernel_ctl(set, EPOLL_CTL_MOD, w->fd, kernel_events(so, ev->events), ev->data.u64);
 		if (rc == 0 && so->private_fd >= 0)
 			kernel_ctl(set, EPOLL_CTL_MOD, so->private_fd, ev->events, ev->data.u64);
 	}
@@ -685,18 +694,6 @@ static void watch_warm(struct gn_watch *w)
 	list_add(&w->set->hot, w);
 }
 
-/* Is it one of this process's? What a relative has added, or we have closed, is not. */
-static bool is_ours(const struct gn_epset *set, const struct gn_watch *w)
-{
-	const struct gn_watch *heads[] = {&set->hot, &set->cold, &set->deleted, &set->kernel};
-
-	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
-		for (const struct gn_watch *at = heads[i]->next; at != heads[i]; at = at->next)
-			if (at == w)
-				return true;
-	return false;
-}
-
 /* The bells say which watches have news. set->lock is held; gn_heard_tell() follows without it. */
 void gn_bells_harvest(struct gn_epset *set)
 {
@@ -716,8 +713,7 @@ void gn_bells_harvest(struct gn_epset *set)
 					gn_sys_read(set->ready, &count, sizeof count);
 				continue;
 			}
-			if ((unlikely(set->inherited || atomic_load_explicit(&gn_world.pool->bells_mixed, memory_order_relaxed)) &&
-			     !is_ours(set, w)) || w->deleted)
+			if (w->deleted)
 				continue;
 			w->hint = true;
 			w->quiet = 0;
@@ -791,6 +787,25 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 		ev->events &= ~(uint32_t)EPOLLHUP;
 }
 
+/* TCP may have nothing to read at its urgent mark, where AF_UNIX has (urgent.c). False: nothing is left to tell; so that the kernel does not
+ * go on telling it, the watch is looked at by us from then on. */
+static bool urgent_mend(struct gn_epset *set, struct epoll_event *ev)
+{
+	struct gn_watch *w;
+
+	for (w = set->kernel.next; w != &set->kernel; w = w->next)
+		if (w->data.u64 == ev->data.u64 && gn_flag(w->so->ep, GN_EP_EMULATED))
+			break;
+	if (w == &set->kernel)
+		return true;
+	ev->events = (uint16_t)gn_urgent_mend(w->so, w->fd, (short)ev->events);
+	if (!(w->events & EPOLLPRI))
+		ev->events &= ~(uint32_t)EPOLLPRI;
+	if (!ev->events)
+		watch_to_ring(w);
+	return ev->events;
+}
+
 static void oneshot_note(struct gn_epset *set, const struct epoll_event *ev)
 {
 	struct gn_watch *w;
@@ -814,6 +829,10 @@ static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
 		}
 		if (unlikely(events[i].events & EPOLLHUP) && set->emulated)
 			hup_mend(set, &events[i]);
+		if (unlikely(events[i].events & EPOLLPRI) && set->emulated && !urgent_mend(set, &events[i])) {
+			rang = true; /* look again */
+			continue;
+		}
 		if (set->oneshots)
 			oneshot_note(set, &events[i]);
 		events[kept++] = events[i];

@@ -7,6 +7,7 @@
  * first write after the peer's close and learns from the answer (EPIPE from the next on); AF_UNIX knows at once.
  */
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "sock/io.h"
 
@@ -19,11 +20,13 @@ static bool ring_was_reset(const struct gn_sock *so)
 		return false;
 	if (atomic_load(&d->deaf) == GN_DEAF_RESET)
 		return true;
+	if (so->ep->type == SOCK_SEQPACKET && atomic_load(&d->deaf) == GN_DEAF_CLOSED)
+		return false; /* it has looked: what is left are empty packets */
 	return gn_tx_shared(so) && atomic_load(&d->tail) != so->ep->tx.ring.own;
 }
 
 /* Does the mark end what is left to read? Behind more than this much data it is found when that is read. */
-static bool mark_is_there(const struct gn_sock *so, int fd)
+bool gn_mark_is_there(const struct gn_sock *so, int fd)
 {
 	char data[16384];
 	struct iovec iov = {data, sizeof data};
@@ -31,6 +34,13 @@ static bool mark_is_there(const struct gn_sock *so, int fd)
 
 	return gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) > 0 &&
 	       (msg.msg_flags & MSG_CTRUNC);
+}
+
+bool gn_mark_is_in(int fd, ssize_t rc, bool full_look)
+{
+	int there = 0;
+
+	return !full_look || gn_sys_ioctl(fd, FIONREAD, &there) < 0 || there <= rc;
 }
 
 /* TCP says EPIPE where the reset follows the peer's end of stream, and recv() goes on showing that end. */
@@ -80,7 +90,7 @@ void gn_judge(struct gn_sock *so, int fd)
 	}
 	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
 		return;
-	if (ring_was_reset(so) || mark_is_there(so, fd) || (gn_on_ring(so) && gn_reset_is_true(so) && error_waits(fd)))
+	if (ring_was_reset(so) || gn_mark_is_there(so, fd) || (gn_on_ring(so) && gn_reset_is_true(so) && error_waits(fd)))
 		gn_reset_seen(so);
 }
 

@@ -90,8 +90,12 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	if (unlikely(io->name != NULL) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_EMULATED))
 		return -EISCONN;
-	if (unlikely((io->flags & MSG_OOB) && so->ep->type == SOCK_SEQPACKET))
-		return -EOPNOTSUPP;
+	if (unlikely(has_unusual(io) && so->ep->type == SOCK_SEQPACKET)) {
+		ssize_t rc = gn_recv_end(so, fd); /* an error that waits goes first */
+
+		if (rc < 0 || (io->flags & MSG_OOB))
+			return rc < 0 ? rc : -EOPNOTSUPP;
+	}
 	if (unlikely(has_unusual(io))) {
 		go_back(so, fd, io);
 		return GN_OTHER_LANE;
@@ -147,6 +151,7 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt};
+	ssize_t rc;
 
 	if (so->ep->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
@@ -154,7 +159,10 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 		return -EINVAL; /* none was sent */
 	io->name_len = 0;
 	io->control_len = 0;
-	return gn_sys_recvmsg(fd, &msg, io->flags);
+	rc = gn_sys_recvmsg(fd, &msg, io->flags);
+	if (rc > 0 && !(io->flags & MSG_PEEK))
+		gn_urgent_was_read(so);
+	return rc;
 }
 
 /* The peer's name comes with the bytes of AF_UNIX, if it has one. */
@@ -383,10 +391,11 @@ ssize_t gn_writev(struct gn_sock *so, int fd, const struct msghdr *msg, int flag
 	return total <= 0 ? total : gn_sendmsg(so, fd, msg, flags);
 }
 
-/* From a file to the ring: what sendfile(2) does, through a buffer. */
-static ssize_t sendfile_ring(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+/* From a file through a buffer: to the ring, and where how many messages go, or the error, are not what the kernel's sendfile(2) would tell.
+ * A record is one buffer, as the kernel makes them (a pipe full of pages). */
+static ssize_t sendfile_copy(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 {
-	char buf[32768];
+	char buf[65536];
 	ssize_t done = 0;
 
 	while ((size_t)done < len) {
@@ -415,16 +424,19 @@ static ssize_t sendfile_ring(struct gn_sock *so, int fd, int from, off_t *at, si
 
 ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 {
+	struct pollfd p = {fd, 0, 0}; /* hung up: TCP would say other things than the carrier does */
 	ssize_t rc;
 
 	if (so->ep->type == SOCK_STREAM) {
 		warm_up(so, fd);
 		if (gn_tx_shared(so) || gn_switch_tx(so, fd))
-			return sendfile_ring(so, fd, from, at, len);
+			return sendfile_copy(so, fd, from, at, len);
 	}
+	if (so->ep->type != SOCK_STREAM || (gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_poll(&p, 1, 0) == 1))
+		return sendfile_copy(so, fd, from, at, len);
 	rc = gn_kernel_sendfile(so, fd, from, at, len);
 	if (unlikely(rc == GN_OTHER_LANE)) /* another thread switched meanwhile */
-		rc = sendfile_ring(so, fd, from, at, len);
+		rc = sendfile_copy(so, fd, from, at, len);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 #define GN_OTHER_LANE (-10000) /* the lane changed meanwhile: try the other one */
 
 #define GN_END (GN_OTHER_LANE - 1) /* end of file, or of the peer's reading */
+#define GN_NONE_WANTED (GN_OTHER_LANE - 2) /* asked for no bytes, and there are some */
 
 /* A place in a vector of buffers. */
 struct gn_cursor {
@@ -60,7 +61,7 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open);
-ssize_t gn_kernel_look(int fd, const struct gn_io *io, size_t done, size_t limit);
+ssize_t gn_kernel_look(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit);
 
 /* gone.c */
 ssize_t gn_broken_pipe(const struct gn_sock *so, int flags); /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL or a packet socket */

@@ -64,8 +64,13 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc = send_plain(so, fd, io, (io->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL, true);
 
-	if (rc == -EPIPE && !io->total && !atomic_load(&so->ep->tx.shut) && !gn_flag(so->ep, GN_EP_DEAD))
-		return 0; /* of no bytes TCP learns nothing */
+	bool gone;
+
+	if (rc == -EPIPE && !io->total && !atomic_load(&so->ep->tx.shut)) {
+		gn_kernel_gone(so, fd);
+		gn_judge(so, fd);
+		return gn_flag(so->ep, GN_EP_DEAD) ? gn_send_to_gone(so, fd, io, 0) : 0; /* of no bytes TCP learns nothing */
+	}
 	if (rc == -ECONNRESET) {
 		gn_reset_seen(so);
 		return gn_send_to_gone(so, fd, io, 0);
@@ -74,7 +79,8 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_send_cut_short(so, fd);
 	if (rc != -EPIPE)
 		return rc;
-	if (!atomic_load(&so->ep->tx.shut) && !gn_kernel_gone(so, fd))
+	gone = !gn_flag(so->ep, GN_EP_SHUT_CARRIER) && gn_kernel_gone(so, fd);
+	if (!atomic_load(&so->ep->tx.shut) && !gone)
 		return (ssize_t)io->total; /* it has shut its reading half, and nobody will read */
 	return gn_send_to_gone(so, fd, io, 0);
 }
@@ -87,6 +93,10 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
 	if (!enter(half))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? send_emulated(so, fd, io) : send_plain(so, fd, io, io->flags, false);
+	if (unlikely(rc == -EPIPE || rc == -ECONNRESET) && so->ep->type == SOCK_SEQPACKET && so->tx.dir) {
+		gn_peer_may_be_gone(so, fd, rc);
+		rc = gn_send_to_gone(so, fd, io, 0); /* a reset is told once, by whichever lane */
+	}
 	leave(half, rc);
 	return rc;
 }
@@ -146,15 +156,6 @@ static ssize_t recv_asking(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc;
 }
 
-/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
-static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io, int flags)
-{
-	char waste[16384];
-	size_t len = GN_MIN(io->total, sizeof waste);
-
-	return call(so, &so->ep->rx, true, GN_SLEEP_CALL, SYS_recvfrom, fd, (long)waste, (long)len, flags & ~MSG_TRUNC, 0, 0);
-}
-
 /* End of file: the peer's, unless we have shut the carrying socket ourselves. */
 static ssize_t recv_nothing(struct gn_sock *so, int fd)
 {
@@ -182,14 +183,47 @@ static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t se
 	return seen;
 }
 
+static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io);
+
+/* Asked for no bytes TCP waits for one, or tells how it ended, all the same. */
+static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK};
+	ssize_t rc = recv_emulated(so, fd, &look);
+
+	io->name_len = 0;
+	io->control_len = 0;
+	if (rc == -EAGAIN && gn_is_at_mark(fd))
+		return 0; /* the urgent byte is one too */
+	return rc > 0 ? 0 : rc;
+}
+
+/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
+static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
+{
+	char waste[16384];
+	struct iovec iov = {waste, GN_MIN(io->total, sizeof waste)};
+	struct gn_io into = {.iov = &iov, .iovcnt = 1, .total = iov.iov_len, .flags = io->flags & ~MSG_TRUNC};
+
+	io->name_len = 0;
+	io->control_len = 0;
+	return recv_emulated(so, fd, &into);
+}
+
 static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
 
 	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
-		return recv_discard(so, fd, io, io->flags);
+		return recv_discard(so, fd, io);
+	if (unlikely(!io->total))
+		return recv_none(so, fd, io);
 	io->name = NULL;
+	io->name_len = 0;
 	io->control = NULL;
+	io->control_len = 0;
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
 	if (unlikely(atomic_load(&so->ep->rx.shut))) /* looked at again: shutdown() looks at in_kernel after it */
 		io->flags |= MSG_DONTWAIT;
@@ -198,9 +232,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		return gn_recv_end(so, fd);
 	if (unlikely((io->flags & MSG_PEEK) && (io->flags & MSG_WAITALL)) && rc > 0 && (size_t)rc < io->total)
 		rc = peek_all(so, fd, io, rc);
-	io->name_len = 0;
-	io->control_len = 0;
-	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC))) {
+	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC)) && gn_mark_is_in(fd, rc, (io->flags & MSG_PEEK) && (size_t)rc == io->total)) {
 		io->out_flags = 0;
 		gn_reset_seen(so);
 		return rc > 1 ? rc - 1 : gn_recv_end(so, fd);
@@ -212,6 +244,19 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc == 0 && io->total ? recv_nothing(so, fd) : rc;
 }
 
+/* Who was on the ring once: a reset is told once, by whichever lane; bells that were left unread are none, data in the ring is one. */
+static ssize_t recv_after_ring(struct gn_sock *so, int fd, struct gn_io *io, ssize_t rc)
+{
+	ssize_t end;
+
+	if (rc == 0 && !io->total)
+		return 0;
+	if (rc == -ECONNRESET)
+		gn_peer_may_be_gone(so, fd, rc);
+	end = gn_recv_end(so, fd);
+	return end == 0 && rc < 0 ? recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL) : end;
+}
+
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_half *half = &so->ep->rx;
@@ -221,10 +266,14 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	if (!enter(half))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
+	if (unlikely(so->tx.dir != NULL) && (rc == 0 || rc == -ECONNRESET) && !gn_flag(so->ep, GN_EP_EMULATED))
+		rc = recv_after_ring(so, fd, io, rc);
 	if (unlikely(so->peer) && rc > 0 && io->name && io->name_len)
 		io->name_len = GN_MAX(gn_peer_source(so, io->name, room), io->name_len);
 	if (unlikely(rc == -EFAULT) && so->ep->type == SOCK_SEQPACKET && !(io->flags & MSG_PEEK))
 		atomic_fetch_add(&half->kernel_msgs, 1); /* the packet is lost (unix_dgram_recvmsg) and its place counts */
+	if (unlikely(io->flags & MSG_OOB) && rc > 0 && !(io->flags & MSG_PEEK))
+		gn_urgent_was_read(so);
 	leave(half, (io->flags & (MSG_PEEK | MSG_OOB)) ? -1 : rc);
 	return rc;
 }
@@ -249,6 +298,8 @@ static ssize_t data_for_sure(struct gn_sock *so, int fd, size_t limit)
 	int there = 0;
 	ssize_t rc = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
+	if (rc == -EAGAIN && gn_is_at_mark(fd))
+		gn_sys_recv(fd, &byte, 0, MSG_DONTWAIT); /* a look leaves the urgent byte where it is, a receive passes it */
 	if (rc <= 0)
 		return rc;
 	if (gn_sys_ioctl(fd, FIONREAD, &there) < 0 || there <= 0)
@@ -310,15 +361,19 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 	}
 	atomic_fetch_add(&half->kernel_bytes, (uint64_t)rc);
 	atomic_fetch_add(&half->kernel_msgs, 1);
-	return rc ? rc : -EAGAIN;
+	return rc; /* 0: nothing but the mark, which is the end */
 }
 
 /* What the same would take, left where it is. */
-ssize_t gn_kernel_look(int fd, const struct gn_io *io, size_t done, size_t limit)
+ssize_t gn_kernel_look(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit)
 {
 	struct iovec v[BUFFERS_MAX];
 	struct msghdr msg;
+	size_t room = buffers_from(io, done, limit, v, &msg);
+	ssize_t rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
 
-	buffers_from(io, done, limit, v, &msg);
-	return gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+	if (likely(rc <= 0 || !(msg.msg_flags & MSG_CTRUNC) || !gn_flag(so->ep, GN_EP_EMULATED)) || !gn_mark_is_in(fd, rc, (size_t)rc == room))
+		return rc;
+	gn_reset_seen(so); /* see gn_leave_mark() */
+	return rc - 1;
 }

@@ -30,7 +30,8 @@ static struct gn_sock *make(int domain, int type, int protocol, int flags)
 		return NULL;
 	so->ep = gn_ep_new(domain, type, protocol);
 	if (!so->ep) {
-		atomic_fetch_sub(&so->refs, GN_REFS_LIVE + 1);
+		atomic_store(&so->live, 0);
+		atomic_fetch_sub(&so->refs, 1);
 		so->next_free = gn_world.free_socks;
 		gn_world.free_socks = so;
 		return NULL;
@@ -79,7 +80,8 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 	return open_one(fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
 }
 
-/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. */
+/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. Empty packets do not
+ * count. */
 static bool left_unread(struct gn_sock *so, int fd)
 {
 	struct gn_half *rx = &so->ep->rx;
@@ -88,8 +90,10 @@ static bool left_unread(struct gn_sock *so, int fd)
 
 	if (lane == GN_LANE_KERNEL)
 		return false; /* no bells came this way */
+	if (so->ep->type == SOCK_SEQPACKET)
+		return gn_unread(so, fd) > 0;
 	gn_rx_lock(so, fd);
-	left = (so->ep->type == SOCK_STREAM ? atomic_load(&rx->kernel_bytes) : atomic_load(&rx->kernel_msgs)) < atomic_load(&so->rx.dir->switch_pos) ||
+	left = atomic_load(&rx->kernel_bytes) < atomic_load(&so->rx.dir->switch_pos) ||
 	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) || (lane == GN_LANE_BACK && gn_drain_bells(so, fd) > 0);
 	gn_unlock(&rx->lock);
 	return left;
@@ -113,7 +117,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
 	uint32_t none = GN_FIN_NONE;
 
-	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir) || !gn_ep_is_alone(ep))
+	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);
@@ -134,6 +138,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 	gn_dgram_goodbye(so);
 	gn_unhide_close(&so->private_fd);
 	gn_unhide_close(&so->hold_fd);
+	gn_unhide_close(&so->group_fd);
 	gn_peer_drop(so);
 	gn_queue_leave(so);
 	if (so->eventless)
@@ -147,7 +152,7 @@ static int face_of_last(int fd)
 	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(&gn_world.table[fd]) : NULL;
 	int face = -1;
 
-	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || gn_refs(so) > 1)
+	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || atomic_load(&so->refs) > 1)
 		return -1;
 	face = so->private_fd;
 	so->private_fd = -1;
@@ -239,6 +244,8 @@ static void make_way(int fd)
 			so->private_fd = moved;
 		if (so->hold_fd == fd)
 			so->hold_fd = moved;
+		if (so->group_fd == fd)
+			so->group_fd = moved;
 		if (so->held_fd == fd)
 			so->held_fd = moved;
 		if (so->after == fd)

@@ -477,6 +477,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 			return number_out(ECONNREFUSED, value, len);
 		if (unlikely(so->queue))
 			gn_queue_settle(so, fd);
+		if (gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_SHUT_CARRIER) && !gn_all_in_ring(so))
+			gn_kernel_gone(so, fd);
 		if (!so->dgram)
 			gn_judge(so, fd);
 		error = atomic_exchange(&so->ep->so_error, 0);
@@ -549,11 +551,10 @@ static int64_t packet_bytes(struct gn_sock *so)
 	return sum;
 }
 
-/* Bytes to read now: what is left of the kernel lane, without bells, and the ring. */
-static int unread(struct gn_sock *so, int fd)
+int gn_unread(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
-	bool stream = ep->type == SOCK_STREAM;
+	bool stream = ep->type == SOCK_STREAM, back;
 	uint64_t pos, until;
 	int64_t in_ring;
 	int in_kernel = 0;
@@ -562,12 +563,19 @@ static int unread(struct gn_sock *so, int fd)
 	pos = atomic_load(stream ? &ep->rx.kernel_bytes : &ep->rx.kernel_msgs);
 	until = gn_kernel_until(so);
 	in_ring = stream ? gn_ring_readable(&ep->rx.ring, &so->rx) : packet_bytes(so);
-	if (pos < until && gn_sys_ioctl(fd, FIONREAD, &in_kernel) == 0 && stream && until != UINT64_MAX)
-		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
-	if (pos >= until && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
+	back = atomic_load(&so->rx.dir->lane) == GN_LANE_BACK;
+	if (pos >= until && back)
 		gn_drain_bells(so, fd);
+	if (pos < until || back)
 		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
-	}
+	if (pos >= until || !back)
+		in_kernel = gn_urgent_unread(so, fd, in_kernel);
+	if (pos < until && until != UINT64_MAX && !stream)
+		in_kernel = (int)gn_packets_unread(so, fd);
+	else if (pos < until && back)
+		in_kernel -= (int)gn_bells_behind(so, fd, until - pos);
+	else if (pos < until)
+		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
 	gn_unlock(&ep->rx.lock);
 	return in_kernel + (int)GN_MAX(in_ring, (int64_t)0);
 }
@@ -606,7 +614,7 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 	if (request == SIOCATMARK && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so))
 		return at_mark(so, fd, arg);
 	if (request == FIONREAD && arg && gn_is_stream_like(so->ep) && gn_rx_shared(so)) {
-		on = unread(so, fd);
+		on = gn_unread(so, fd);
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}
@@ -618,6 +626,11 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 		gn_tx_lock(so, fd);
 		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
 		gn_unlock(&so->ep->tx.lock);
+		memcpy(arg, &on, sizeof on);
+		return 0;
+	}
+	if (request == FIONREAD && arg && gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_ioctl(fd, FIONREAD, &on) == 0) {
+		on = gn_urgent_unread(so, fd, on);
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}

@@ -14,11 +14,6 @@ static uint64_t position(const struct gn_half *half)
 	return atomic_load(&half->kernel_bytes) + atomic_load(&half->ring_bytes);
 }
 
-static void kernel_offset(int fd, int offset)
-{
-	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
-}
-
 /* Bytes that the next look passes over. */
 static uint64_t offset_now(const struct gn_sock *so)
 {
@@ -38,7 +33,7 @@ void gn_peek_offset_set(struct gn_sock *so, int fd, int offset)
 
 	gn_rx_lock(so, fd);
 	if (gn_rx_shared(so)) {
-		kernel_offset(fd, -1);
+		gn_kernel_peek_offset(fd, -1);
 		atomic_store(&ep->peek_at, position(&ep->rx) + (uint64_t)GN_MAX(offset, 0));
 		if (offset >= 0)
 			atomic_fetch_or(&ep->flags, GN_EP_PEEK_OFF);
@@ -52,20 +47,20 @@ void gn_peek_offset_back(struct gn_sock *so, int fd)
 {
 	if (likely(!gn_flag(so->ep, GN_EP_PEEK_OFF)))
 		return;
-	kernel_offset(fd, gn_peek_offset(so));
+	gn_kernel_peek_offset(fd, gn_peek_offset(so));
 	atomic_fetch_and(&so->ep->flags, ~GN_EP_PEEK_OFF);
 }
 
 /* In the kernel lane, `skip` bytes on. */
-static ssize_t look_kernel(int fd, const struct gn_io *io, size_t done, size_t limit, uint64_t skip)
+static ssize_t look_kernel(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit, uint64_t skip)
 {
 	ssize_t n;
 
 	if (skip)
-		kernel_offset(fd, (int)GN_MIN(skip, (uint64_t)INT32_MAX));
-	n = gn_kernel_look(fd, io, done, limit);
+		gn_kernel_peek_offset(fd, (int64_t)skip);
+	n = gn_kernel_look(so, fd, io, done, limit);
 	if (skip)
-		kernel_offset(fd, -1);
+		gn_kernel_peek_offset(fd, -1);
 	return n;
 }
 
@@ -73,7 +68,7 @@ static ssize_t look_kernel(int fd, const struct gn_io *io, size_t done, size_t l
 static ssize_t look_before(struct gn_sock *so, int fd, const struct gn_io *io, uint64_t left, uint64_t skip)
 {
 	size_t limit = (size_t)GN_MIN((uint64_t)io->total, left == UINT64_MAX ? left : left - skip);
-	ssize_t n = look_kernel(fd, io, 0, limit, skip);
+	ssize_t n = look_kernel(so, fd, io, 0, limit, skip);
 
 	if (n == 0 || n == -ECONNRESET) {
 		gn_peer_may_be_gone(so, fd, n);
@@ -106,7 +101,7 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
  * *in_ring: how far into the ring that reaches. */
 static ssize_t look(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t *in_ring)
 {
-	uint64_t pos = atomic_load(&so->ep->rx.kernel_bytes), until = gn_kernel_until(so), skip = offset_now(so), left;
+	uint64_t pos = atomic_load(&so->ep->rx.kernel_bytes), until = gn_kernel_until(so), skip = offset_now(so), left, behind;
 	ssize_t n, seen = 0;
 
 	*in_ring = 0;
@@ -122,13 +117,15 @@ static ssize_t look(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t
 	}
 	skip -= GN_MIN(skip, left);
 	n = look_ring(so, fd, io, (size_t)seen, skip);
-	if (n <= 0)
+	if (n < 0 || (n == 0 && !left))
 		return seen ? seen : n;
-	*in_ring = (uint32_t)(n + (ssize_t)skip);
+	*in_ring = n ? (uint32_t)(n + (ssize_t)skip) : 0;
 	seen += n;
 	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
-		gn_drain_bells(so, fd);
-		n = gn_kernel_look(fd, io, (size_t)seen, io->total - (size_t)seen);
+		if (!left)
+			gn_drain_bells(so, fd);
+		behind = left ? left + gn_bells_behind(so, fd, left) : 0;
+		n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, behind);
 		seen += GN_MAX(n, 0);
 	}
 	return seen;

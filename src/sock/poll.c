@@ -72,13 +72,15 @@ static bool entry_make(struct pollset *s, nfds_t i)
 		return true;
 	}
 	s->others += u->fd >= 0;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED) && (u->events & (POLLIN | POLLRDNORM)))
+		s->kernel[i].events |= POLLPRI; /* gn_urgent_mend() */
 	if (so && unlikely(gn_low_water(so) > 1)) {
 		s->entry[i].low = true;
 		s->kernel[i].events &= (short)~(POLLIN | POLLRDNORM); /* the kernel socket would wake us at the first byte */
 	}
 	if (so && so->private_fd >= 0) {
 		s->twin[i] = (int)s->kernel_count;
-		s->kernel[s->kernel_count++] = (struct pollfd){so->private_fd, u->events, 0};
+		s->kernel[s->kernel_count++] = (struct pollfd){so->private_fd, u->events | POLLRDHUP, 0};
 	}
 	return true;
 }
@@ -105,13 +107,39 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	}
 }
 
+/* What the private face of a listener adds. One that a relative has shut says nothing any more, and would wake us for ever. */
+static short twin_result(struct pollset *s, nfds_t i)
+{
+	struct pollfd *twin = &s->kernel[s->twin[i]];
+
+	if (!(twin->revents & (POLLHUP | POLLRDHUP)))
+		return twin->revents;
+	twin->fd = -1;
+	gn_private_forget(s->entry[i].so, gn_fd_still(s->entry[i].so, s->user[i].fd));
+	return 0;
+}
+
+/* Where TCP has nothing to read yet, the kernel socket would wake us for ever. */
+static short urgent_result(struct pollset *s, nfds_t i, short r)
+{
+	short mended = gn_urgent_mend(s->entry[i].so, s->user[i].fd, r);
+
+	if (unlikely(mended != r)) {
+		s->entry[i].low = true;
+		s->kernel[i].events &= (short)~(POLLIN | POLLRDNORM | POLLPRI);
+	}
+	return mended & (short)(s->user[i].events | ~POLLPRI);
+}
+
 static short plain_result(struct pollset *s, nfds_t i)
 {
 	struct gn_sock *so = s->entry[i].so;
 	short r = s->kernel[i].revents;
 
-	if (s->twin[i] >= 0 && !(s->kernel[s->twin[i]].revents & POLLHUP)) /* a relative has shut the listener */
-		r |= s->kernel[s->twin[i]].revents;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED))
+		r = urgent_result(s, i, r);
+	if (s->twin[i] >= 0)
+		r |= twin_result(s, i);
 	/* AF_UNIX hangs up when the peer closes; TCP only when both sides have shut down. */
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_flag(so->ep, GN_EP_EMULATED)) {
 		if (!gn_flag(so->ep, GN_EP_SHUT_CARRIER))

@@ -24,13 +24,16 @@ static short kernel_bits(int fd, short ask)
 	return gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-/* In the kernel lane, for sockets with a low water of more than a byte. */
+/* In the kernel lane, for sockets with a low water of more than a byte, and those at an urgent mark. */
 short gn_low_ready(struct gn_sock *so, int fd)
 {
 	int there = 0;
+	short bits = kernel_bits(fd, POLLRDHUP | POLLPRI | IN_BITS);
 
-	if (kernel_bits(fd, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR))
+	if (bits & (POLLRDHUP | POLLHUP | POLLERR))
 		return IN_BITS;
+	if (!(gn_urgent_mend(so, fd, bits) & IN_BITS))
+		return bits & POLLPRI;
 	return gn_sys_ioctl(fd, FIONREAD, &there) == 0 && there > 0 && (uint32_t)there >= gn_low_water(so) ? IN_BITS : 0;
 }
 
@@ -43,7 +46,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 
 	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
 	if (!gn_rx_shared(so) || !positioned_on_ring(so)) {
-		short bits = ask_kernel ? kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) : 0;
+		short bits = ask_kernel ? gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) : 0;
 
 		/* Should the peer have switched meanwhile, what the kernel shows may be a bell. */
 		if (!bits || !gn_rx_shared(so) || !positioned_on_ring(so))
@@ -58,12 +61,12 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	if (queued) /* an urgent byte overtakes what is left in the ring */
 		return (queued >= GN_MIN(gn_low_water(so), gn_ring_room(&so->rx)) ? IN_BITS : 0) | shut |
 		       (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
-					  ? kernel_bits(fd, POLLPRI)
+					  ? kernel_bits(fd, POLLPRI | POLLRDHUP)
 					  : 0);
 	if (likely(atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_BACK) || !ask_kernel)
 		return shut;
 	gn_look_at_peer(so, fd); /* what heads the kernel's queue may be bells */
-	return kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI) | shut;
+	return gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) | shut;
 }
 
 static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
@@ -130,12 +133,6 @@ bool gn_room_is_silent(const struct gn_sock *so)
 	return !so->dgram && gn_tx_shared(so) &&
 	       (!gn_all_in_ring(so) || gn_flag(so->ep, GN_EP_SHUT_CARRIER) || atomic_load(&so->peer_gone) == GN_GONE_HALF ||
 		atomic_load(&so->rx.dir->fin) || atomic_load(&so->rx.dir->lane) != GN_LANE_RING);
-}
-
-/* Anywhere: relatives that share a ring, and programs that follow one another under one pid, would else use the same tokens. */
-void gn_tokens_begin(void)
-{
-	atomic_store(&gn_world.tokens, (uint32_t)(gn_now_ns() * 0x9e3779b97f4a7c15ull >> 32) ^ (uint32_t)gn_world.pid << 16);
 }
 
 uint32_t gn_arm_token(void)

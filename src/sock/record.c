@@ -51,10 +51,8 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_tx_lock(so, fd);
 		n = put_record(so, fd, io);
 		gn_unlock(&so->ep->tx.lock);
-		if (n == GN_END)
+		if (n == GN_END || n == -EPIPE) /* an error that waits goes first */
 			return gn_send_to_gone(so, fd, io, 0);
-		if (n == -EPIPE)
-			return gn_broken_pipe(so, io->flags);
 		if (n != -EAGAIN)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
@@ -123,6 +121,7 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 		.msg_control = io->control,
 		.msg_controllen = io->control_len,
 	};
+	struct pollfd end = {fd, POLLRDHUP, 0};
 	ssize_t rc;
 	char byte;
 
@@ -141,8 +140,8 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 	io->control_len = msg.msg_controllen;
 	io->out_flags = msg.msg_flags;
 	io->from_kernel = true;
-	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-		atomic_store(&so->peer_gone, 1);
+	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_poll(&end, 1, 0) == 1) /* not just an empty packet */
+		gn_peer_may_be_gone(so, fd, 0);
 	if (!(io->flags & MSG_PEEK)) {
 		atomic_fetch_add(&so->ep->rx.kernel_bytes, (uint64_t)rc);
 		atomic_fetch_add(&so->ep->rx.kernel_msgs, 1);

@@ -272,26 +272,36 @@ static _Noreturn void forward_main(int caller, const struct gn_name *name)
 	gn_sys_exit_group(0);
 }
 
+static int next_caller(int private_fd, struct gn_name *name)
+{
+	name->len = sizeof name->sun;
+	return gn_sys_accept4(private_fd, &name->sun, &name->len, SOCK_CLOEXEC);
+}
+
 void gn_forward_callers(int private_fd)
 {
-	pid_t pid = gn_fork(gn_real.fork);
-	struct gn_name name = {.len = sizeof name.sun};
-	int c;
+	struct gn_name name;
+	int c = next_caller(private_fd, &name);
+	pid_t pid;
 
+	if (c < 0)
+		return;
+	pid = gn_fork(gn_real.fork);
 	if (pid > 0)
 		gn_raw6(SYS_wait4, pid, 0, 0, 0, 0, 0);
-	if (pid != 0)
+	if (pid != 0) {
+		gn_sys_close(c);
 		return;
+	}
 	gn_world.stats = false;
 	gn_raw3(SYS_setsid, 0, 0, 0);
-	while ((c = gn_sys_accept4(private_fd, &name.sun, &name.len, SOCK_CLOEXEC)) >= 0) {
+	for (; c >= 0; c = next_caller(private_fd, &name)) {
 		if (gn_real.fork() == 0) {
 			gn_sys_close_range(0, (unsigned int)c - 1, 0);
 			gn_sys_close_range((unsigned int)c + 1, ~0u, 0);
 			forward_main(c, &name);
 		}
 		gn_sys_close(c);
-		name.len = sizeof name.sun;
 	}
 	gn_sys_exit_group(0);
 }
@@ -299,6 +309,7 @@ void gn_forward_callers(int private_fd)
 /* Somebody without the shim is about to use this descriptor. */
 void gn_give_away(struct gn_sock *so, int fd)
 {
+	gn_private_retire(so, fd);
 	if (!gn_retreat(so, fd, GN_WHY_CALL))
 		gn_relay(so, fd);
 }

@@ -78,6 +78,12 @@ void gn_heed(struct gn_sock *so, int fd)
 	gn_unlock(&so->ep->tx.lock);
 }
 
+static void leave_begins(struct gn_sock *so, int fd, enum gn_reason why)
+{
+	gn_private_retire(so, fd);
+	gn_pin(so, fd, why);
+}
+
 void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
 {
 	uint64_t until;
@@ -94,7 +100,7 @@ void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(st
 				continue;
 			if (leaves(so, (int)fd)) {
 				if (pass == 0)
-					gn_pin(so, (int)fd, why);
+					leave_begins(so, (int)fd, why);
 				else if (!gn_retreat_wait(so, (int)fd, until))
 					stays(so, (int)fd);
 			}

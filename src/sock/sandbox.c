@@ -26,22 +26,9 @@ static void stays(struct gn_sock *so, int fd)
 		gn_relay(so, fd);
 }
 
-/* Who has called by the private face already goes on by the public one; nobody calls there any more, whoever holds it too. */
-static void face_close(struct gn_sock *so, int fd)
-{
-	struct pollfd p = {so->private_fd, POLLIN, 0};
-
-	if (so->private_fd < 0)
-		return;
-	gn_sys_shutdown(so->private_fd, SHUT_RD);
-	if (gn_sys_poll(&p, 1, 0) == 1)
-		gn_forward_callers(so->private_fd);
-	gn_private_close(so, fd);
-}
-
 static void sock_settle(struct gn_sock *so, int fd)
 {
-	face_close(so, fd);
+	gn_private_retire(so, fd);
 	gn_peer_drop(so);
 	gn_unhide_close(&so->meeting.fd);
 	if (!so->dgram)

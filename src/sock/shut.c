@@ -155,11 +155,19 @@ static void shut_in_kernel(struct gn_sock *so, int how)
 		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 }
 
+/* We read on, and what the peer says comes by the kernel. Who waits to write was woken by the kernel, or looks by itself. */
+static bool kernel_is_heard(const struct gn_sock *so)
+{
+	return !atomic_load(&so->ep->rx.shut) && (!so->rx.dir || atomic_load(&so->rx.dir->lane) != GN_LANE_RING);
+}
+
 /* Who sleeps on our own end. In the kernel only a shut reading half wakes them; then no bell comes any more, and sleeps are to be short. */
 static void wake_own(struct gn_sock *so, int fd)
 {
 	gn_watches_poke(so);
-	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER) || !(gn_somebody_sleeps(so) || atomic_load(&so->ep->rx.in_kernel)))
+	if (kernel_is_heard(so) || gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		return;
+	if (!gn_somebody_sleeps(so) && !atomic_load(&so->ep->rx.in_kernel))
 		return;
 	so->eof = so->eof || fin_came(so, fd);
 	shut_carrier(so, fd, SHUT_RD);

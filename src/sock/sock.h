@@ -55,11 +55,9 @@ struct gn_options {
 	struct gn_option option[];
 };
 
-#define GN_REFS_LIVE 0x80000000u
-
 struct gn_sock {
 	enum gn_kind kind;
-	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
+	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here */
 	uint32_t fds;          /* descriptors of this process, under gn_world.big */
 	union {
 		struct gn_ep *ep;
@@ -79,11 +77,13 @@ struct gn_sock {
 	uint32_t heat_next;              /* when to try the next step of promotion */
 	int private_fd;                  /* listeners: the private face, or -1 */
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
+	int group_fd;                    /* listeners with SO_REUSEPORT: holds the name that says so, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
 	struct gn_peer *peer;
 	struct gn_queue *queue;          /* has met a full queue (queue.c) */
 	struct gn_options *options;      /* NULL: none was set */
 	struct gn_spin spin;
+	uint32_t together;               /* waits in a row on the peer's processor */
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
@@ -100,6 +100,7 @@ struct gn_sock {
 	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
 	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
 	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
+	_Atomic uint32_t live;
 	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
 	struct gn_sock *next_late;       /* in gn_world.late */
 	struct gn_sock *next_free;
@@ -172,13 +173,8 @@ bool gn_is_hidden(int fd);
 
 static inline void gn_put(struct gn_sock *so)
 {
-	if (unlikely(atomic_fetch_sub_explicit(&so->refs, 1, memory_order_acq_rel) == GN_REFS_LIVE + 1))
+	if (unlikely(atomic_fetch_sub_explicit(&so->refs, 1, memory_order_acq_rel) == 1))
 		gn_put_slow(so);
-}
-
-static inline uint32_t gn_refs(const struct gn_sock *so)
-{
-	return atomic_load(&so->refs) & ~GN_REFS_LIVE;
 }
 
 static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
@@ -263,6 +259,8 @@ void gn_hung_up(struct gn_sock *so);                    /* the kernel socket did
 bool gn_kernel_gone(struct gn_sock *so, int fd);         /* false: only its reading half is shut */
 void gn_send_cut_short(struct gn_sock *so, int fd);
 void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that resets, in the kernel lane */
+bool gn_mark_is_in(int fd, ssize_t rc, bool full_look); /* MSG_CTRUNC with rc bytes: a look that fills its buffer hears of the byte behind too */
+bool gn_mark_is_there(const struct gn_sock *so, int fd); /* and does it end what is left to read? */
 
 /* Values of gn_sock.peer_gone. */
 #define GN_GONE_HALF 1u   /* end of file: at least its writing half */
@@ -270,11 +268,14 @@ void gn_leave_mark(struct gn_sock *so, int fd);         /* before a close that r
 
 /* wait.c */
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
-bool gn_bell(struct gn_sock *so, int fd);               /* tx lock held; true: the peer's kernel socket has it */
+void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
 bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
+size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
+size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
+void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
@@ -290,6 +291,7 @@ int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* wh
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
 bool gn_look_at_peer(struct gn_sock *so, int fd);       /* likewise; true: bells were taken out, and nobody was told */
 bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
+bool gn_apart(struct gn_sock *so, uint32_t cpu);        /* apart.c: the peer is on this thread's processor; true: it is no longer */
 bool gn_spin_due(struct gn_spin *spin);
 void gn_spin_result(struct gn_spin *spin, bool paid);
 uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */
@@ -305,7 +307,6 @@ bool gn_past_switch(const struct gn_sock *so);                          /* the d
 bool gn_all_in_ring(const struct gn_sock *so);                          /* nothing but bells can be in the kernel socket */
 bool gn_room_is_silent(const struct gn_sock *so);       /* no bell will tell a waiting writer of room */
 #define GN_ARM_ALWAYS 1u                                                /* each ring is to ring for itself */
-void gn_tokens_begin(void);                             /* a new process */
 uint32_t gn_arm_token(void);                                            /* one bell is enough for all rings armed with it */
 bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token);  /* asks for bells; false: ready already, look again */
 void gn_disarm(struct gn_sock *so, uint32_t token);
@@ -380,6 +381,15 @@ void gn_watches_poke(struct gn_sock *so);               /* we have shut our end:
 void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
 void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
 
+/* opts.c: bytes to read now, in both lanes, without bells, up to TCP's urgent mark */
+int gn_unread(struct gn_sock *so, int fd);
+
+/* urgent.c: TCP's mark on an emulated connection, in the kernel lane */
+short gn_urgent_mend(struct gn_sock *so, int fd, short bits); /* what poll() said there, POLLPRI asked too */
+int gn_urgent_unread(struct gn_sock *so, int fd, int there);  /* FIONREAD, of an emulated one, where AF_UNIX says `there` */
+bool gn_is_at_mark(int fd);
+void gn_urgent_was_read(struct gn_sock *so);
+
 /* shut.c: emulated connections are told apart from AF_UNIX ones here */
 bool gn_tcp_is_over(struct gn_sock *so, int fd);        /* TCP's state CLOSE: both ways have ended, or a reset */
 void gn_late_words(struct gn_sock *so, int fd);         /* we have written to who has shut both ways, or is closed: leaves a note */
@@ -387,6 +397,8 @@ bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done 
 
 /* conn.c */
 void gn_private_close(struct gn_sock *so, int fd);
+void gn_private_forget(struct gn_sock *so, int fd);     /* it was shut by a relative */
+void gn_private_retire(struct gn_sock *so, int fd);     /* somebody will accept by the public face alone */
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
 

@@ -84,12 +84,16 @@ static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_
 }
 
 /* No bytes, or a buffer that is nowhere: only what comes before any byte is sent. */
-static ssize_t send_nothing(struct gn_sock *so, int fd, const struct gn_io *io)
+static ssize_t send_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	bool emulated = gn_flag(so->ep, GN_EP_EMULATED);
 
 	if (!emulated)
 		gn_check_peer(so, fd);
+	else
+		gn_judge(so, fd);
+	if (emulated && gn_flag(so->ep, GN_EP_DEAD))
+		return gn_send_to_gone(so, fd, io, 0);
 	if (atomic_load(&so->ep->tx.shut) || (emulated ? gn_flag(so->ep, GN_EP_DEAD) : is_deaf(so)))
 		return gn_broken_pipe(so, io->flags);
 	return io->total ? -EFAULT : 0;
@@ -169,6 +173,8 @@ int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want)
 	if (n)
 		return n < 0 ? -ECONNRESET : n;
 	if (lane == GN_LANE_BACK) {
+		if (!gn_past_switch(so))
+			return 0; /* a look ahead: bells stand behind what is unread in the kernel lane */
 		gn_rx_back(so, fd);
 		return GN_OTHER_LANE;
 	}
@@ -185,7 +191,7 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn
 		return (ssize_t)n;
 	n = GN_MIN(n, (int64_t)GN_MIN(want, (size_t)PIECE));
 	if (!n)
-		return GN_END; /* asked for no bytes, and there are some */
+		return GN_NONE_WANTED;
 	if (unlikely(io->bad) && done + (size_t)n >= io->bad)
 		return -EFAULT;
 	gn_cursor_copy(c, &half->ring, &so->rx, (uint32_t)n, false);
@@ -195,15 +201,20 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn
 	return (ssize_t)n;
 }
 
-static bool is_at_mark(int fd)
+/* AF_UNIX gives the control data of the next byte to who asks for none. */
+static void take_control(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	int at = 0;
+	struct msghdr msg = {.msg_control = io->control, .msg_controllen = io->control_len};
 
-	return gn_sys_ioctl(fd, SIOCATMARK, &at) == 0 && at;
+	if (gn_flag(so->ep, GN_EP_EMULATED) || gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC))) < 0)
+		return;
+	io->control_len = msg.msg_controllen;
+	io->out_flags = msg.msg_flags;
+	io->from_kernel = true;
 }
 
-/* Asked for no bytes before the switch: as the kernel, this waits until there is one and takes nothing. GN_END: there is, or none will come. */
-static ssize_t take_nothing(struct gn_sock *so, int fd)
+/* Asked for no bytes before the switch: as the kernel, this waits until there is one and takes nothing. */
+static ssize_t take_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	uint64_t pos = atomic_load_explicit(&so->ep->rx.kernel_bytes, memory_order_relaxed);
 	char byte;
@@ -214,7 +225,11 @@ static ssize_t take_nothing(struct gn_sock *so, int fd)
 	if (n < 0 && n != -ECONNRESET)
 		return n == -EAGAIN ? 0 : n;
 	/* What was seen may be a bell, if the peer has switched meanwhile: then the ring is next. */
-	return n == 1 && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos) ? 0 : GN_END;
+	if (n == 1 && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos))
+		return 0;
+	if (n == 1)
+		take_control(so, fd, io);
+	return n == 1 ? GN_NONE_WANTED : GN_END;
 }
 
 /* One piece of what is left in the kernel lane. Reading stops before an urgent byte, which only a peer that has not switched can send. */
@@ -225,12 +240,12 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	ssize_t n;
 
 	if (unlikely(!io->total))
-		return take_nothing(so, fd);
+		return take_nothing(so, fd, io);
 	limit = GN_MIN(limit, io->total - done);
 	n = gn_kernel_take(so, fd, io, done, &limit, open);
 	if (n > 0) {
 		gn_cursor_copy(c, NULL, NULL, (uint32_t)n, false);
-		io->stop = open && (((size_t)n < limit && done + (size_t)n >= gn_least(so, io)) || is_at_mark(fd));
+		io->stop = open && (((size_t)n < limit && done + (size_t)n >= gn_least(so, io)) || gn_is_at_mark(fd));
 	}
 	if (n == 0 || n == -ECONNRESET) {
 		gn_peer_may_be_gone(so, fd, n);
@@ -287,7 +302,7 @@ static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, st
 	ssize_t n;
 
 	do {
-		if (is_at_mark(fd))
+		if (gn_is_at_mark(fd))
 			break;
 		iov = (struct iovec){(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
 		rest = *io;
@@ -336,6 +351,8 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return (ssize_t)done;
 		if (n == GN_END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
+		if (n == GN_NONE_WANTED)
+			return 0;
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))

@@ -9,8 +9,7 @@
 
 static bool is_any(struct gn_sock *so, int fd)
 {
-	if (so->private_fd >= 0)
-		gn_private_close(so, fd);
+	gn_private_retire(so, fd);
 	gn_peer_drop(so);
 	return true;
 }

@@ -12,7 +12,6 @@
  */
 #include <string.h>
 #include <sys/rseq.h>
-#include <sys/single_threaded.h>
 
 #include "sock/inside.h"
 #include "sock/sleep.h"
@@ -66,18 +65,17 @@ void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 }
 
 /* Lock of tx is held: bells and the lane agree. In the kernel lane data itself wakes the peer. */
-bool gn_bell(struct gn_sock *so, int fd)
+void gn_bell(struct gn_sock *so, int fd)
 {
 	ssize_t rc;
 
 	if (!gn_tx_shared(so))
-		return false;
+		return;
 	rc = gn_sys_send(fd, so->nonce, sizeof so->nonce, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (rc > 0)
 		atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
 	else
 		gn_peer_may_be_gone(so, fd, rc);
-	return rc > 0;
 }
 
 /* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. */
@@ -87,7 +85,8 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked)
 
 	if (parked != GN_ARM_ALWAYS && atomic_load(&gn_world.rung) == whom)
 		return;
-	if (gn_bell(so, fd) && parked != GN_ARM_ALWAYS) /* one that was not heard wakes nobody */
+	gn_bell(so, fd);
+	if (parked != GN_ARM_ALWAYS)
 		atomic_store(&gn_world.rung, whom);
 }
 
@@ -137,6 +136,49 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 			return n;
 		bells_take(so, fd, bells);
 	}
+}
+
+void gn_kernel_peek_offset(int fd, int64_t offset)
+{
+	int at = (int)GN_MIN(offset, (int64_t)INT32_MAX);
+
+	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at);
+}
+
+/* Each look moves the offset on (socket(7)). */
+size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left)
+{
+	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
+	size_t bells, sum = 0;
+	ssize_t n;
+
+	gn_kernel_peek_offset(fd, (int64_t)left);
+	do {
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		sum += bells;
+	} while (bells == sizeof bytes);
+	gn_kernel_peek_offset(fd, -1);
+	return sum;
+}
+
+size_t gn_packets_unread(struct gn_sock *so, int fd)
+{
+	struct pollfd end = {fd, POLLRDHUP, 0};
+	char bytes[GN_NONCE_BYTES];
+	int64_t at = 0;
+	size_t sum = 0;
+	ssize_t n;
+
+	for (;; at += n) {
+		gn_kernel_peek_offset(fd, at);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		if (n < 0 || (n == 0 && gn_sys_poll(&end, 1, 0) == 1))
+			break; /* all, or the end: behind that an empty packet would be seen again and again */
+		sum += bells_ahead(so, bytes, n) ? 0 : (size_t)n;
+	}
+	gn_kernel_peek_offset(fd, -1);
+	return sum;
 }
 
 /* Nothing but bells is left in the kernel lane towards us. rx lock held. */
@@ -218,8 +260,11 @@ bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
 		peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
 					 : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
 	}
-	if (gn_world.one_cpu || !gn_world.spin_max_ns || (peer && peer == cpu_now()))
+	if (gn_world.one_cpu || !gn_world.spin_max_ns)
 		return false;
+	if (peer && peer == cpu_now())
+		return gn_apart(so, peer - 1);
+	so->together = 0;
 	return gn_spin_due(&so->spin);
 }
 
@@ -324,23 +369,13 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 		gn_drain_bells(so, fd);
 }
 
-/* No thread but this one waits, or begins to wait, on our end just now. */
-static bool nobody_else(const struct gn_sock *so)
-{
-	return __libc_single_threaded && atomic_load(&so->ep->holders) == 1;
-}
-
 /* The last sleeper to leave takes the bell out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
- * have woken only one. The flag is taken back only where it can be nobody else's: one that went to sleep since, or a set, may rely on it, and a
- * bell too many is only a look too many. */
+ * have woken only one. */
 static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic uint32_t *parked)
 {
 	bool last = gn_sleep_end(so);
 
-	if (!last)
-		atomic_store(parked, 1);
-	else if (nobody_else(so))
-		atomic_store(parked, 0);
+	atomic_store(parked, !last);
 	if (last && s->rc > 0) {
 		gn_rx_lock(so, fd);
 		sleep_drain(so, fd, s);

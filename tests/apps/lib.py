@@ -266,12 +266,12 @@ class Bench:
 		self.procs.append(proc)
 		return proc
 
-	def serve(self, argv, ready, user=None, env=None, stop_signal=signal.SIGTERM, cwd=None):
-		"""Starts a server and waits until ready() is true."""
+	def serve(self, argv, ready, user=None, env=None, stop_signal=signal.SIGTERM, cwd=None, daemon=False):
+		"""Starts a server and waits until ready() is true. A daemon leaves its command behind; the test has to end it."""
 		proc = self._start(argv, self.server_lane, subprocess.DEVNULL, user, env, stop_signal, cwd)
 
 		def ready_or_dead():
-			if not proc.alive():
+			if not proc.alive() and (proc.popen.returncode or not daemon):
 				raise Failure("%s ended with %d at its start: %s" % (proc.name, proc.popen.returncode, tail(proc.err())))
 			return ready()
 		until(ready_or_dead, READY_DEADLINE, "%s to be ready" % proc.name)

@@ -8,7 +8,7 @@ import signal
 from lib import children, cmdline, free_port, listening, unix_listening
 
 CONFIG = """
-daemon off;
+daemon %(daemon)s;
 master_process on;
 worker_processes %(workers)d;
 error_log stderr warn;
@@ -44,8 +44,12 @@ http {
 """
 
 
+def workers_of(master):
+	return {p for p in children(master) if cmdline(p)[0].startswith("nginx: worker process") and "shutting" not in cmdline(p)[0]}
+
+
 class Nginx:
-	def __init__(self, bench, workers=2, listen=""):
+	def __init__(self, bench, workers=2, listen="", daemon=False):
 		self.bench, self.port, self.back, self.files = bench, free_port(), free_port(), {}
 		os.mkdir(bench.path("www"))
 		for name, size in (("small", 1024), ("big", 10 << 20), ("empty", 0), ("odd", 70001)):
@@ -55,15 +59,15 @@ class Nginx:
 				f.write(content)
 		with open(bench.path("nginx.conf"), "w") as f:
 			f.write(CONFIG % {"workers": workers, "dir": bench.dir, "port": self.port, "back": self.back, "listen": listen,
-				"user": "user root;" if os.geteuid() == 0 else ""})
-		self.proc = bench.serve(["nginx", "-e", "stderr", "-p", bench.dir, "-c", bench.path("nginx.conf")], self._ready)
+				"daemon": "on" if daemon else "off", "user": "user root;" if os.geteuid() == 0 else ""})
+		self.proc = bench.serve(["nginx", "-e", "stderr", "-p", bench.dir, "-c", bench.path("nginx.conf")], self._ready, daemon=daemon)
 
 	def _ready(self):
 		return listening(self.port)() and listening(self.back)() and unix_listening(self.bench.path("back.sock"))()
 
 	def workers(self):
 		"""The serving workers: not those that a reload told to go."""
-		return {p for p in children(self.proc.pid) if cmdline(p)[0].startswith("nginx: worker process") and "shutting" not in cmdline(p)[0]}
+		return workers_of(self.proc.pid)
 
 	def url(self, path, host="127.0.0.1"):
 		return "http://%s:%d/%s" % ("[%s]" % host if ":" in host else host, self.port, path)

@@ -7,7 +7,7 @@ import os
 import signal
 
 from lib import test, until
-from nginx_site import Nginx
+from nginx_site import Nginx, workers_of
 
 
 @test("files of 0, 1 KiB, 70 kB and 10 MB arrive whole over IPv4, IPv6 and a socket file", needs=("nginx", "curl"))
@@ -118,6 +118,40 @@ def reload(bench):
 	with open(slow, "rb") as f:
 		bench.equal(hashlib.sha256(f.read()).hexdigest(), nginx.files["big"], "checksum of the slow download")
 	nginx.stop(signal.SIGQUIT)
+
+
+@test("a new binary takes over the listeners while files are on their way (USR2, WINCH, QUIT)", needs=("nginx", "curl"))
+def upgrade(bench):
+	nginx = Nginx(bench, daemon=True)  # of a master whose parent lives nginx thinks that it has a newer one already
+	slow, pidfile = bench.path("slow"), bench.path("nginx.pid")
+
+	def pid_in(name):
+		try:
+			with open(name) as f:
+				return int(f.read() or 0)
+		except OSError:
+			return 0
+	download = bench.spawn(["curl", "-gsSf", "--limit-rate", "5M", "-o", slow, nginx.url("big")])
+	until(lambda: os.path.exists(slow) and os.path.getsize(slow) > 100000, 10, "the slow download to be on its way")
+	old = until(lambda: pid_in(pidfile), 10, "the master's pid")
+	os.kill(old, signal.SIGUSR2)
+	new = until(lambda: pid_in(pidfile + ".oldbin") == old and pid_in(pidfile) not in (0, old) and pid_in(pidfile), 10, "the new master")
+	until(lambda: len(workers_of(new)) == 2, 10, "the workers of the new master")
+	for name in ("small", "odd", "big", "small"):
+		nginx.fetch(name)
+	os.kill(old, signal.SIGWINCH)
+	for name in ("small", "odd", "big", "small"):
+		nginx.fetch(name)
+	bench.equal(download.wait(), 0, "exit status of the slow download")
+	with open(slow, "rb") as f:
+		bench.equal(hashlib.sha256(f.read()).hexdigest(), nginx.files["big"], "checksum of the slow download")
+	os.kill(old, signal.SIGQUIT)
+	until(lambda: not os.path.exists(pidfile + ".oldbin"), 10, "the old master to go")
+	for name in ("small", "odd", "big", "small"):
+		nginx.fetch(name)
+		nginx.fetch(name, url=nginx.url("file/" + name))
+	os.kill(new, signal.SIGQUIT)
+	until(lambda: not os.path.exists(pidfile), 10, "the new master to go")
 
 
 @test("a worker killed with SIGKILL is replaced and nobody hangs", needs=("nginx", "curl"), variants=("auto", "ring"))

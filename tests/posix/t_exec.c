@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 
 static void run_with_stdio(int fd, char *const argv[])
 {
@@ -347,6 +348,221 @@ static void freopened(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 100, 0));
 }
 
+/* --- listeners that another program serves --- */
+
+static void echo_all(int fd)
+{
+	char buf[64];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
+			break;
+	close(fd);
+}
+
+/* argv: --serve FD COUNT: that many callers of the listener, one after the other. */
+static int serve(char **argv)
+{
+	int lfd = atoi(argv[2]);
+
+	for (int i = 0; i < atoi(argv[3]); i++) {
+		int fd = accept(lfd, NULL, NULL);
+
+		if (fd < 0)
+			return errno;
+		echo_all(fd);
+	}
+	return 0;
+}
+
+/* text: the server. `n` callers one after the other; returns how many were answered. */
+static long op_call(struct obs *o, long n, long b)
+{
+	struct obs_name at;
+	long right = 0;
+
+	(void)b;
+	name_unhex(&at, o->text);
+	for (long i = 0; i < n; i++) {
+		int fd = sock_of(o->kind, 0);
+		char in[4];
+
+		if (connect(fd, (struct sockaddr *)&at.sa, at.len))
+			return -1;
+		right += send(fd, "ping", 4, 0) == 4 && recv(fd, in, 4, MSG_WAITALL) == 4 && !memcmp(in, "ping", 4);
+		close(fd);
+	}
+	return right;
+}
+
+struct server {
+	char path[4096], fd[16], count[16];
+	char *argv[8];
+};
+
+/* The command line of a program that serves descriptor `fd`; without the preload if `plain`. */
+static void server_of(struct server *s, int fd, int count, bool plain)
+{
+	static char *const shell[] = { (char *)"env", (char *)"-i" };
+	ssize_t n = readlink("/proc/self/exe", s->path, sizeof(s->path) - 1);
+	int i = 0;
+
+	s->path[n > 0 ? n : 0] = 0;
+	snprintf(s->fd, sizeof(s->fd), "%d", fd);
+	snprintf(s->count, sizeof(s->count), "%d", count);
+	for (; plain && i < 2; i++)
+		s->argv[i] = shell[i];
+	s->argv[i++] = s->path;
+	s->argv[i++] = (char *)"--serve";
+	s->argv[i++] = s->fd;
+	s->argv[i++] = s->count;
+	s->argv[i] = NULL;
+}
+
+/* The listener's maker never accepts; a caller is there before the program that does. */
+static void listener_inherited(struct obs *o)
+{
+	for (int plain = 0; plain < 2; plain++) {
+		struct obs_name at;
+		struct server s;
+		char hex[300];
+		int lfd = listener(o->kind, 50, &at);
+		pid_t pid;
+
+		name_hex(hex, &at);
+		server_of(&s, lfd, 11, plain);
+		peer_start_text(o, op_call, 1, hex);
+		note("asleep: %d", peer_asleep(o));
+		pid = obs_fork();
+		if (pid == 0) {
+			execvp(s.argv[0], s.argv);
+			_exit(127);
+		}
+		obs("first answer", peer_done(o));
+		obs("answers", peer_text(o, op_call, 10, hex));
+		obs("server ends", obs_wait(pid));
+		obs_poll(lfd, POLLIN);
+		close(lfd);
+	}
+}
+
+/* Handed over as descriptor 20, closed under its own number: by vfork, and by posix_spawn. */
+static void listener_moved(struct obs *o)
+{
+	for (int spawn = 0; spawn < 2; spawn++) {
+		struct obs_name at;
+		struct server s;
+		char hex[300];
+		int lfd = listener(o->kind, 50, &at);
+		posix_spawn_file_actions_t acts;
+		pid_t pid;
+
+		name_hex(hex, &at);
+		fcntl(lfd, F_SETFD, FD_CLOEXEC);
+		server_of(&s, 20, 10, true);
+		posix_spawn_file_actions_init(&acts);
+		posix_spawn_file_actions_adddup2(&acts, lfd, 20);
+		if (spawn)
+			obs("posix_spawnp", posix_spawnp(&pid, s.argv[0], &acts, NULL, s.argv, environ));
+		else if ((pid = vfork()) == 0) {
+			dup2(lfd, 20);
+			execvp(s.argv[0], s.argv);
+			_exit(127);
+		}
+		posix_spawn_file_actions_destroy(&acts);
+		obs("answers", peer_text(o, op_call, 10, hex));
+		obs("server ends", obs_wait(pid));
+		obs_poll(lfd, POLLIN);
+		close(lfd);
+	}
+}
+
+static _Noreturn void serve_by_epoll(int lfd)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int ep = epoll_create1(0), fd;
+
+	epoll_ctl(ep, EPOLL_CTL_ADD, lfd, &ev);
+	for (;;) {
+		epoll_wait(ep, &ev, 1, -1);
+		if (ev.events != EPOLLIN)
+			_exit(1);
+		fd = accept(lfd, NULL, NULL);
+		if (fd >= 0)
+			echo_all(fd);
+	}
+}
+
+static _Noreturn void serve_by_poll(int lfd)
+{
+	struct pollfd p = { .fd = lfd, .events = POLLIN };
+	int fd;
+
+	for (;;) {
+		poll(&p, 1, -1);
+		if (p.revents != POLLIN)
+			_exit(1);
+		fd = accept(lfd, NULL, NULL);
+		if (fd >= 0)
+			echo_all(fd);
+	}
+}
+
+/* nginx's upgrade: old workers and a new program serve one listener; then the old ones go, and their master stays. */
+static void listener_upgraded(struct obs *o)
+{
+	struct obs_name at;
+	struct server s;
+	char hex[300];
+	int lfd = listener(o->kind, 50, &at);
+	pid_t old[2], new;
+
+	name_hex(hex, &at);
+	nonblock(lfd, true);
+	for (int i = 0; i < 2; i++) {
+		old[i] = obs_fork();
+		if (old[i] == 0)
+			i ? serve_by_poll(lfd) : serve_by_epoll(lfd);
+	}
+	obs("answers of the old", peer_text(o, op_call, 20, hex));
+	server_of(&s, lfd, 1000, false);
+	new = obs_fork();
+	if (new == 0) {
+		nonblock(lfd, false);
+		execvp(s.argv[0], s.argv);
+		_exit(127);
+	}
+	obs("answers of both", peer_text(o, op_call, 50, hex));
+	for (int i = 0; i < 2; i++) {
+		kill(old[i], SIGTERM);
+		obs("old ends", obs_wait(old[i]));
+	}
+	obs("answers of the new", peer_text(o, op_call, 50, hex));
+	kill(new, SIGTERM);
+	obs("new ends", obs_wait(new));
+}
+
+/* A program that inherits the listener and does not care: its maker serves on, and wakes for callers only. */
+static void listener_leaked(struct obs *o)
+{
+	struct obs_name at;
+	char hex[300];
+	int lfd = listener(o->kind, 50, &at);
+	struct pollfd p = { .fd = lfd, .events = POLLIN };
+
+	name_hex(hex, &at);
+	obs("system", system("true"));
+	obs("poll", poll(&p, 1, 50));
+	for (int i = 0; i < 3; i++) {
+		peer_start_text(o, op_call, 1, hex);
+		echo_all(accept(lfd, NULL, NULL));
+		obs("answered", peer_done(o));
+	}
+	obs_poll(lfd, POLLIN);
+	close(lfd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -365,9 +581,15 @@ int main(int argc, char **argv)
 		{ "fdopen", fdopen_both, STREAM, 0 },
 		{ "dprintf and getline", dprintf_and_getline, STREAM, 0 },
 		{ "stdin and stdout", freopened, STREAM, 0 },
+		{ "a listener that another program serves", listener_inherited, TCP4 | TCP6 | UNIXP, COLD_ONLY },
+		{ "a listener handed over as another descriptor", listener_moved, TCP4 | UNIXP, COLD_ONLY },
+		{ "a listener whose old servers go", listener_upgraded, TCP4 | TCP6 | UNIXP, COLD_ONLY },
+		{ "a listener that a program inherits by the way", listener_leaked, TCP4 | UNIXP, COLD_ONLY },
 		{ 0 },
 	};
 
+	if (argc == 4 && !strcmp(argv[1], "--serve"))
+		return serve(argv);
 	if (argc == 4 && !strcmp(argv[1], "--who"))
 		return who(argv);
 	return obs_main(argc, argv, cases);

@@ -237,6 +237,52 @@ static void shut_write_wakes_own_writer(struct obs *o)
 	obs_recv(o->fd, 100, 0);
 }
 
+/* The peer answers when it has seen the end. */
+static void *shut_and_ask(void *arg)
+{
+	struct obs *o = arg;
+	int done[2];
+
+	if (pipe(done) == 0 && thread_asleep(getpid(), getpid(), done[0]))
+		shutdown(o->fd, SHUT_WR);
+	obs("peer recv", peer(o, op_recv, 10, 0));
+	peer_text(o, op_puts, 0, "answer");
+	return NULL;
+}
+
+static void shut_write_beside_reader(struct obs *o)
+{
+	struct pollfd p = { .fd = o->fd, .events = POLLIN };
+	char buf[10];
+	pthread_t t;
+	ssize_t n;
+
+	pthread_create(&t, NULL, shut_and_ask, o);
+	n = recv(o->fd, buf, sizeof(buf), 0);
+	pthread_join(t, NULL);
+	obs_bytes("recv", buf, n);
+	peer_start(o, op_bulk_out, 1 << 20, 5);
+	obs("in", bulk_in(o->fd, 1 << 20, 5));
+	obs("peer out", peer_done(o));
+	peer_start(o, op_shutdown, SHUT_WR, 0);
+	obs_events("poll", poll(&p, 1, (int)deadline_ms()), (unsigned short)p.revents);
+	obs("peer shutdown 1", peer_done(o));
+	obs_recv(o->fd, 10, 0);
+}
+
+static void shut_write_beside_poll(struct obs *o)
+{
+	struct pollfd p = { .fd = o->fd, .events = POLLIN };
+	pthread_t t;
+	int rc;
+
+	pthread_create(&t, NULL, shut_and_ask, o);
+	rc = poll(&p, 1, (int)deadline_ms());
+	pthread_join(t, NULL);
+	obs_events("poll", rc, (unsigned short)p.revents);
+	obs_recv(o->fd, 10, 0);
+}
+
 static void wakes_poll(struct obs *o)
 {
 	static const short wanted[] = { POLLIN, POLLRDHUP, POLLIN | POLLRDHUP };
@@ -402,6 +448,8 @@ int main(int argc, char **argv)
 		{ "shutdown 2 wakes a writer of the same socket", shutdown_wakes_own_writer, STREAM, 0 },
 		{ "shutdown 0 wakes a reader of the same socket", shut_read_wakes_own_reader, STREAM, 0 },
 		{ "shutdown 0 wakes a reader, who then writes much", shut_read_then_write_much, STREAM, 0 },
+		{ "shutdown 1 while another thread reads", shut_write_beside_reader, EVERY_STREAM, 0 },
+		{ "shutdown 1 while another thread polls", shut_write_beside_poll, EVERY_STREAM, 0 },
 		{ "shutdown 1 wakes a writer of the same socket", shut_write_wakes_own_writer, STREAM, 0 },
 		{ "shutdown wakes poll", wakes_poll, STREAM, 0 },
 		{ "shutdown 0 wakes epoll", shut_read_wakes_epoll, STREAM, 0 },
