@@ -34,15 +34,18 @@ static pid_t parent_of(pid_t pid)
 
 /* Is this socket's other end the user on the other end of the connection? A server that gave up root is the same
  * process, its worker its child still. */
-static bool is_expected(int fd, const struct gn_expect *who)
+static bool is_expected(struct gn_meeting *m, int fd, const struct gn_expect *who)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return false;
-	if (cred.uid == who->uid || cred.uid == 0)
+	m->pid = cred.pid;
+	if (cred.uid == 0 || (cred.uid == who->uid && gn_name_uid_is_somebody(cred.uid)))
 		return true;
+	if (cred.uid == who->uid) /* users that look alike to us: the very process, then */
+		return cred.pid > 0 && cred.pid == who->pid;
 	return who->uid == 0 && who->pid > 0 && (cred.pid == who->pid || parent_of(cred.pid) == who->pid);
 }
 
@@ -101,11 +104,11 @@ static void keep(struct gn_meeting *m, int fd, enum gn_meeting_state state)
 }
 
 /* Second to come: the offer stands. */
-static int visit(int fd, const struct gn_expect *who, uint32_t ring_size, bool records, struct gn_segment *s)
+static int visit(struct gn_meeting *m, int fd, const struct gn_expect *who, uint32_t ring_size, bool records, struct gn_segment *s)
 {
 	int memfd, rc;
 
-	if (!is_expected(fd, who))
+	if (!is_expected(m, fd, who))
 		return -EPERM;
 	rc = gn_segment_new(s, &memfd, ring_size, records);
 	if (rc < 0)
@@ -127,7 +130,7 @@ static int arrive(struct gn_meeting *m, const struct gn_name *at, const struct g
 		return fd;
 	rc = gn_sys_connect(fd, &at->sun, at->len);
 	if (rc == 0) {
-		rc = visit(fd, who, ring_size, records, s);
+		rc = visit(m, fd, who, ring_size, records, s);
 		if (rc == 1 && m->stay)
 			keep(m, fd, GN_MEET_VISITED);
 		else
@@ -174,7 +177,7 @@ int gn_meeting_step(struct gn_meeting *m, const struct gn_name *at, const struct
 		fd = gn_sys_accept4(m->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			return fd == -EAGAIN || fd == -ECONNABORTED ? 0 : fd;
-		if (!is_expected(fd, who)) {
+		if (!is_expected(m, fd, who)) {
 			gn_sys_close(fd);
 			return 0;
 		}

@@ -43,6 +43,7 @@ enum gn_meeting_state { GN_MEET_NONE, GN_MEET_OFFERED, GN_MEET_VISITED };
 struct gn_meeting {
 	int fd; /* -1, the listening offer, or the visitor */
 	enum gn_meeting_state state;
+	pid_t pid; /* of who came, by the kernel's word; 0: not in our pid namespace */
 	bool stay; /* keep the connection to the other end when they have met: it ends when the other end does */
 };
 

@@ -3,13 +3,14 @@
  * What the kernel's socket tables say: who listens on an address, and which socket is at the other end of an AF_UNIX connection.
  * See name.h; sock_diag(7).
  *
- * Both are single lookups, no dumps. The kernel's lookup of a listener is the one that a packet would take, so exact addresses,
+ * Most are single lookups; only who owns a name takes a dump. The kernel's lookup of a listener is the one that a packet would take, so exact addresses,
  * wildcards and dual sockets are preferred as in a real connect().
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
@@ -30,6 +31,8 @@ struct unix_question {
 	struct nlmsghdr head;
 	struct unix_diag_req req;
 };
+
+#define LIST_ROOM 16384 /* the kernel fills what it is given, up to 32 KiB */
 
 #define QUESTION_HEAD(q) {.nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST}
 
@@ -159,5 +162,56 @@ int gn_name_peer_rcvbuf(int fd, uint32_t *bytes)
 		return -EOPNOTSUPP;
 	memcpy(memory, attr, sizeof memory);
 	*bytes = memory[SK_MEMINFO_RCVBUF];
+	return 0;
+}
+
+/* Whose sockets have a name. */
+struct search {
+	const struct gn_name *at;
+	uid_t uid;
+	bool found;
+};
+
+static int compare(void *ctx, const void *payload, size_t len)
+{
+	struct search *s = ctx;
+	const struct unix_diag_msg *m = payload;
+	const void *attrs = m + 1, *name, *owner;
+	size_t attrs_len = len - NLMSG_ALIGN(sizeof(*m)), name_len = s->at->len - offsetof(struct sockaddr_un, sun_path);
+	uint32_t uid;
+
+	name = gn_netlink_attr(attrs, attrs_len, UNIX_DIAG_NAME, name_len);
+	if (!name || ((const struct rtattr *)(const void *)((const char *)name - RTA_LENGTH(0)))->rta_len != RTA_LENGTH(name_len) ||
+	    memcmp(name, s->at->sun.sun_path, name_len) != 0)
+		return 0;
+	owner = gn_netlink_attr(attrs, attrs_len, UNIX_DIAG_UID, sizeof(uid));
+	if (!owner)
+		return -EOPNOTSUPP; /* before Linux 5.3 */
+	memcpy(&uid, owner, sizeof(uid));
+	if (s->found && s->uid != uid)
+		return -ENOTUNIQ;
+	s->uid = uid;
+	s->found = true;
+	return 0;
+}
+
+int gn_name_bound_uid(const struct gn_name *at, bool listening, uid_t *uid)
+{
+	_Alignas(struct nlmsghdr) char room[LIST_ROOM];
+	struct search s = {.at = at};
+	struct unix_question q = {
+		.head = QUESTION_HEAD(q),
+		.req = {.sdiag_family = AF_UNIX, .udiag_states = listening ? 1u << TCP_LISTEN : ~0u,
+			.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_UID},
+	};
+	ssize_t rc;
+
+	q.head.nlmsg_flags |= NLM_F_DUMP;
+	rc = gn_netlink_list(NETLINK_SOCK_DIAG, &q.head, room, sizeof(room), SOCK_DIAG_BY_FAMILY, sizeof(struct unix_diag_msg), compare, &s);
+	if (rc < 0)
+		return (int)rc;
+	if (!s.found)
+		return -ENOENT;
+	*uid = s.uid;
 	return 0;
 }

@@ -402,6 +402,49 @@ GN_TEST(only_streams_and_datagrams_of_the_internet_have_owners)
 	ck_assert_int_eq(gn_name_owner_uid(&none, SOCK_STREAM, &uid), -EINVAL);
 }
 
+static int bound_uid(const struct sockaddr_un *sun, socklen_t len, bool listening, uid_t *uid)
+{
+	struct gn_name at = {.sun = *sun, .len = len};
+
+	*uid = 4711;
+	return gn_name_bound_uid(&at, listening, uid);
+}
+
+GN_TEST(who_has_an_abstract_name_is_found_among_many)
+{
+	struct sockaddr_un sun, longer;
+	socklen_t len = unix_name(&sun, "@");
+	uid_t uid;
+
+	for (int i = 0; i < 200; i++)
+		gn_sys_socket(AF_UNIX, SOCK_STREAM, 0);
+	ck_assert_int_eq(bound_uid(&sun, len, true, &uid), -ENOENT);
+	longer = sun;
+	longer.sun_path[len - offsetof(struct sockaddr_un, sun_path)] = 'x';
+	unix_listener(SOCK_STREAM, &longer, len + 1);
+	ck_assert_int_eq(bound_uid(&sun, len, true, &uid), -ENOENT);
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(SOMEBODY), 0);
+	unix_listener(SOCK_STREAM, &sun, len);
+	ck_assert_int_eq(bound_uid(&sun, len, true, &uid), 0);
+	ck_assert_uint_eq(uid, geteuid());
+	ck_assert_int_eq(bound_uid(&sun, len, false, &uid), 0);
+	ck_assert_uint_eq(uid, geteuid());
+}
+
+GN_TEST(a_name_that_is_bound_and_not_listened_on_has_no_listener)
+{
+	struct sockaddr_un sun;
+	socklen_t len = unix_name(&sun, "@bound");
+	int fd = gn_sys_socket(AF_UNIX, SOCK_STREAM, 0);
+	uid_t uid;
+
+	ck_assert_int_eq(gn_sys_bind(fd, &sun, len), 0);
+	ck_assert_int_eq(bound_uid(&sun, len, true, &uid), -ENOENT);
+	ck_assert_int_eq(bound_uid(&sun, len, false, &uid), 0);
+	ck_assert_uint_eq(uid, geteuid());
+}
+
 int main(void)
 {
 	return gn_unit_run("diag");

@@ -111,6 +111,11 @@ int gn_name_peer_inode(int fd, uint64_t *own, uint64_t *peer);
  * others as gn_name_peer_inode(). */
 int gn_name_peer_rcvbuf(int fd, uint32_t *bytes);
 
+/* The user who owns the sockets that are bound to this abstract name; `listening`: only a listener counts. -ENOENT: there is none, or it is
+ * in another network namespace; -ENOTUNIQ: several users; -EOPNOTSUPP: this kernel does not tell. The kernel gives its whole table of
+ * AF_UNIX sockets for this: for what is seldom. */
+int gn_name_bound_uid(const struct gn_name *at, bool listening, uid_t *uid);
+
 /* The user who owns the kernel's listener (stream) or bound socket (datagram) on exactly this address, or a wildcard that covers
  * it, as a packet would find it. -ENOENT: nobody, or this kernel does not tell; -EINVAL: not such an address or type. */
 int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
@@ -124,6 +129,12 @@ bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);
 
 /* Likewise for an AF_UNIX name whose file belongs to `owner` ((uid_t)-1: an abstract name, which nobody owns). */
 bool gn_name_may_answer_unix(uid_t owner, uid_t holder);
+
+/* Has every user of the machine a number in our user namespace? If not, a listener's own number may be hidden from us. */
+bool gn_name_knows_users(void);
+
+/* Is this one user, and not all whom the kernel shows as one because they have no number in our user namespace? */
+bool gn_name_uid_is_somebody(uid_t uid);
 
 /* May a caller of user `uid` say that its address is `from`? The address must be local and no wildcard, the port not 0; ports
  * below the kernel's net.ipv4.ip_unprivileged_port_start are root's. */

@@ -16,6 +16,11 @@
  * occasion: a process that keeps no descriptor for this has none that a program's close loop could hit. */
 ssize_t gn_netlink_ask(int protocol, struct nlmsghdr *request, void *room, int type, size_t payload_min);
 
+/* Sends a request for a list (NLM_F_DUMP) and calls `each` for each message of `type` with at least `payload_min` bytes, until it returns
+ * not 0; `room` has `room_len` bytes. What `each` returned, 0 at the end of the list, or -errno as above. */
+ssize_t gn_netlink_list(int protocol, struct nlmsghdr *request, void *room, size_t room_len, int type, size_t payload_min,
+			int (*each)(void *ctx, const void *payload, size_t len), void *ctx);
+
 /* The attribute of `type` among the `len` bytes at `attrs` if it holds at least `min` bytes; NULL: none. */
 const void *gn_netlink_attr(const void *attrs, size_t len, int type, size_t min);
 

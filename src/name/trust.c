@@ -21,9 +21,19 @@ static bool all_users_mapped(void)
 	return gn_sys_read_file("/proc/self/uid_map", map, sizeof(map)) > 0 && strstr(map, " 4294967295\n");
 }
 
+/* As it was when first asked: to ask each time would cost each connect(). Who enters a user namespace later without exec is not noticed. */
+bool gn_name_knows_users(void)
+{
+	static _Atomic int known; /* 1: yes, 2: no */
+
+	if (!known)
+		known = all_users_mapped() ? 1 : 2;
+	return known == 1;
+}
+
 /* In a user namespace the kernel shows all users that have no number there as one and the same, so two that look equal may be two
  * people. */
-static bool uid_is_somebody(uid_t uid)
+bool gn_name_uid_is_somebody(uid_t uid)
 {
 	return uid != OVERFLOW_UID || all_users_mapped();
 }
@@ -36,18 +46,18 @@ bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder)
 	if (holder == 0)
 		return true;
 	if (holder == gn_sys_geteuid())
-		return uid_is_somebody(holder);
+		return gn_name_uid_is_somebody(holder);
 	gn_addr_destination(&target);
 	if (gn_name_owner_uid(&target, type, &owner) < 0 || owner != holder)
 		return false;
-	return uid_is_somebody(holder);
+	return gn_name_uid_is_somebody(holder);
 }
 
 bool gn_name_may_answer_unix(uid_t owner, uid_t holder)
 {
 	if (holder == 0)
 		return true;
-	return (holder == gn_sys_geteuid() || (owner != (uid_t)-1 && holder == owner)) && uid_is_somebody(holder);
+	return (holder == gn_sys_geteuid() || (owner != (uid_t)-1 && holder == owner)) && gn_name_uid_is_somebody(holder);
 }
 
 bool gn_name_may_call(const struct gn_addr *from, uid_t uid)

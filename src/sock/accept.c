@@ -14,6 +14,7 @@
 #include "sock/sleep.h"
 
 #define TURN 16
+#define STRANGERS_MAX 64 /* who come by the private face and are no callers: so many in a row, then the public face has its turn */
 
 /* Loopback and a port that anybody may have: no need to ask who it is. */
 static bool anybody_may_call(const struct gn_addr *from)
@@ -50,9 +51,11 @@ static int accept_private(struct gn_sock *so, int flags)
 	struct gn_addr from, dest;
 	struct gn_name name;
 	struct gn_sock *new;
-	int c;
+	int c, strangers = 0;
 
 	for (;;) {
+		if (strangers++ == STRANGERS_MAX)
+			return -EAGAIN;
 		name.len = sizeof name.sun;
 		c = gn_sys_accept4(so->private_fd, &name.sun, &name.len, flags);
 		if (c < 0)

@@ -92,11 +92,13 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 {
 	struct gn_name name;
 	bool dual = so->ep->domain == AF_INET6 && gn_addr_is_wildcard(&so->ep->local) && !option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int u = gn_fd_is_scarce() ? -EMFILE : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int rc;
 
-	if (u < 0)
+	if (u < 0) {
+		gn_why(so->ep, u == -EMFILE ? GN_WHY_SCARCE : GN_WHY_NO_MEMORY);
 		return;
+	}
 	gn_name_listener(&name, &so->ep->local, dual);
 	rc = option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(so, u, &name) : gn_sys_bind(u, &name.sun, name.len);
 	if (rc == 0)
@@ -259,6 +261,16 @@ static int group_connect(int u, const struct gn_name *place, struct gn_name *mem
 	return rc;
 }
 
+/* Who calls and hangs up again has been seen by the program that listens. Where many users look alike it is asked before whether whoever
+ * owns the address is one that we would believe. */
+static bool is_owned_by_a_stranger(const struct gn_addr *dest)
+{
+	uid_t owner;
+
+	return !gn_name_knows_users() &&
+	       (gn_name_owner_uid(dest, SOCK_STREAM, &owner) < 0 || !gn_name_may_answer(dest, SOCK_STREAM, owner));
+}
+
 /* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. If its queue is full, the socket is not connected
  * yet, and full->len is not 0. */
 static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
@@ -267,7 +279,7 @@ static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struc
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 	int count = gn_name_candidates(names, dest);
-	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int u = unlikely(is_owned_by_a_stranger(dest)) ? -EPERM : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int rc;
 
 	if (u < 0)
@@ -336,7 +348,7 @@ int gn_swap_in(struct gn_sock *so, int fd, int u)
 	gn_options_replay(so, u);
 	if (so->ep->local.family || !is_inet(so->ep)) { /* bound: the name stays taken */
 		gn_watches_leave(so);
-		so->hold_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
+		so->hold_fd = gn_fd_copy(fd);
 		if (so->hold_fd >= 0)
 			gn_hide(so->hold_fd);
 	}

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "sock/dgram.h"
 
 #define TRIES_MAX 100
@@ -249,6 +250,10 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 	}
 	if (!is_unix(so) && (gn_addr_is_multicast(&p->peer) || !p->peer.port)) {
 		give_up(so, p, GN_WHY_ADDRESS);
+		return false;
+	}
+	if (p->meeting.state == GN_MEET_NONE && gn_fd_is_scarce()) {
+		give_up(so, p, GN_WHY_SCARCE);
 		return false;
 	}
 	if (!is_unix(so) && !gn_addr_is_local(&p->peer)) {

@@ -7,6 +7,7 @@
 #define RECORDS_MAX 64         /* from rings between two looks at the kernel's queue */
 #define LOOK_TICKS 100000      /* likewise in time: 50 us or less on processors of 2 GHz and more */
 #define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until it is taken nevertheless */
+#define PURGE_MAX 256          /* bells taken out at a time: a peer that rings without end is not listened to for ever */
 #define DOUBT_TICKS 200000     /* how long a reader is believed to live: 100 us or less, as above */
 #define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
 #define UDP6_MAX 65527         /* IPv6's own header does not count */
@@ -214,7 +215,7 @@ int gn_dgram_purge(struct gn_sock *so, int fd)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t rc;
 
-	for (;;) {
+	for (int round = 0; round < PURGE_MAX; round++) {
 		msg.msg_name = &from;
 		msg.msg_namelen = sizeof from;
 		rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
@@ -226,6 +227,7 @@ int gn_dgram_purge(struct gn_sock *so, int fd)
 			return -EBUSY;
 		gn_sys_recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
 	}
+	return -EBUSY; /* who rings without end is not listened to for ever */
 }
 
 static void first_bytes(const struct gn_io *io, uint8_t to[GN_NONCE_BYTES])
@@ -245,9 +247,12 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 {
 	struct msghdr msg;
 	uint8_t bytes[GN_NONCE_BYTES];
+	int round = 0;
 	ssize_t rc;
 
 	do {
+		if (round++ == PURGE_MAX)
+			return -EBUSY;
 		/* AF_UNIX keeps order: a datagram that the ring comes before is not taken, only seen. */
 		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX || atomic_load(&so->ep->sleepers)) {
 			rc = gn_dgram_purge(so, fd);

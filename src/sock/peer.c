@@ -31,6 +31,7 @@
 #define QUEUE 64
 #define ASIDE 16            /* callers that wait for another address than the one we connect to */
 #define NAPS 1000           /* of 1 ms, for a first that has the pair's name and is about to call */
+#define ASK_NAPS 64         /* between two questions who it is */
 #define GREETING_MS 1000
 #define GREETING_BYTES 16384 /* more than the smallest send buffer, which the kernel sets at about 4.5 KiB */
 
@@ -137,11 +138,11 @@ static int holder_open(const struct gn_name *name, int type)
 
 void gn_peer_hold(struct gn_sock *so, int fd)
 {
-	if (gn_world.unseen)
-		return;
 	struct gn_name name;
 	int rc;
 
+	if (gn_world.unseen || gn_fd_is_scarce())
+		return;
 	if (so->ep->type == SOCK_DGRAM || so->held_fd >= 0 || gn_flag(so->ep, GN_EP_PINNED))
 		return;
 	if (!so->peer)
@@ -294,6 +295,17 @@ static int answer(const struct gn_sock *so, const struct encounter *e, int *to, 
 	}
 }
 
+/* Somebody has the name that the pair has in common, and does not call us: is it somebody who might? */
+static bool is_worth_waiting(const struct gn_sock *so, const struct encounter *e)
+{
+	uid_t uid;
+	int rc = gn_name_bound_uid(&e->pair, false, &uid);
+
+	if (rc < 0)
+		return rc != -ENOTUNIQ; /* gone again, and it is our turn; or it cannot be told, and we wait a second at most */
+	return is_inet(so) ? gn_name_may_answer(&e->dest, SOCK_STREAM, uid) : gn_name_may_answer_unix(e->owner, uid);
+}
+
 /* FIRST or SECOND and a hidden descriptor in *to; 0: there is nobody to meet. */
 static int find(const struct gn_sock *so, const struct encounter *e, int *to)
 {
@@ -302,6 +314,8 @@ static int find(const struct gn_sock *so, const struct encounter *e, int *to)
 	int rc = 0;
 
 	for (int nap = 0; nap < NAPS && rc == 0; nap++) {
+		if (nap % ASK_NAPS == 1 && !is_worth_waiting(so, e))
+			break;
 		if (nap)
 			gn_sys_poll(&p, 1, 1);
 		rc = call(so, e, to);

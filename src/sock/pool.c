@@ -30,6 +30,10 @@ static struct gn_pool *pool_get(void)
 	gn_world.pool->magic = GN_POOL_MAGIC;
 	gn_world.pool->slots = GN_POOL_SLOTS;
 	gn_world.pool->ep_size = sizeof(struct gn_ep);
+	if (gn_fd_is_scarce()) { /* gnezdo ss does not find us then */
+		gn_sys_close(fd);
+		return gn_world.pool;
+	}
 	gn_world.pool_fd = gn_fd_raise(fd);
 	gn_hide(gn_world.pool_fd);
 	return gn_world.pool;

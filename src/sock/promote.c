@@ -25,6 +25,7 @@
  */
 #include <string.h>
 
+#include "base/fd.h"
 #include "sock/sock.h"
 
 #define TRIES_MAX 200
@@ -156,6 +157,10 @@ static bool may_promote(struct gn_sock *so)
 	if (!gn_ep_is_alone(ep)) {
 		gn_why(ep, GN_WHY_SHARED);
 		so->heat_next = so->heat + SHARED_HEAT;
+		return false;
+	}
+	if (so->meeting.state == GN_MEET_NONE && gn_fd_is_scarce()) {
+		give_up(so, GN_WHY_SCARCE);
 		return false;
 	}
 	return true;

@@ -20,13 +20,14 @@
 
 #define PATIENCE_NS (127 * GN_NS_PER_S) /* net.ipv4.tcp_syn_retries 6, tcp(7) */
 #define NAP_NS (2 * GN_NS_PER_MS)
+#define CHECK_NS GN_NS_PER_S /* the name may have come to somebody else: as long as one that squats on it can delay a caller */
 
 struct gn_queue {
 	_Atomic uint32_t waiting;
 	struct gn_name at;
 	struct gn_addr from, dest;
 	struct gn_addr before; /* our address, as bound; no family: it was not */
-	uint64_t deadline_ns;
+	uint64_t deadline_ns, check_ns; /* the end of patience; when to ask again who it is that we wait for */
 	int caller; /* hidden: bound, not connected yet */
 	int guard;  /* hidden: the other end of the mute socket */
 	int tcp;    /* hidden: the program's own socket */
@@ -43,6 +44,15 @@ static bool may_answer(int u, const struct gn_addr *dest)
 	socklen_t len = sizeof cred;
 
 	return gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && gn_name_may_answer(dest, SOCK_STREAM, cred.uid);
+}
+
+/* Names belong to nobody: somebody who may not answer could have a listener there that takes no callers at all. Who it is cannot be asked of
+ * a socket that is not connected, so the kernel's table says; when it does not, the public face it is. */
+static bool may_keep_waiting(const struct gn_name *at, const struct gn_addr *dest)
+{
+	uid_t uid;
+
+	return gn_name_bound_uid(at, true, &uid) == 0 && gn_name_may_answer(dest, SOCK_STREAM, uid);
 }
 
 static int hidden(int fd)
@@ -134,7 +144,7 @@ void gn_queue_fd_moved(struct gn_sock *so, int from, int to)
 static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const struct gn_queue *of)
 {
 	struct gn_queue *q = so->queue ? so->queue : malloc(sizeof *q);
-	int mute, tcp = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 960);
+	int mute, tcp = gn_fd_copy(fd);
 
 	so->queue = q;
 	mute = q && tcp >= 0 ? mute_socket(&q->guard) : -1;
@@ -148,7 +158,8 @@ static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const 
 	}
 	gn_hide(tcp);
 	gn_sys_fcntl(u, F_SETFL, O_RDWR | O_NONBLOCK);
-	*q = (struct gn_queue){.at = of->at, .from = of->from, .dest = of->dest, .deadline_ns = deadline_ns, .caller = hidden(u),
+	*q = (struct gn_queue){.at = of->at, .from = of->from, .dest = of->dest, .deadline_ns = deadline_ns,
+			       .check_ns = gn_now_ns() + CHECK_NS, .caller = hidden(u),
 			       .guard = q->guard, .tcp = tcp, .before = so->ep->local};
 	so->ep->local = of->from;
 	so->ep->peer = of->dest;
@@ -201,6 +212,16 @@ static int give_up(struct gn_sock *so, int fd, int error)
 	return -error;
 }
 
+static bool is_in_vain(struct gn_queue *q)
+{
+	uint64_t now = gn_now_ns();
+
+	if (now < q->check_ns)
+		return false;
+	q->check_ns = now + CHECK_NS;
+	return !may_keep_waiting(&q->at, &q->dest);
+}
+
 int gn_queue_settle(struct gn_sock *so, int fd)
 {
 	struct gn_queue *q = so->queue;
@@ -211,13 +232,13 @@ int gn_queue_settle(struct gn_sock *so, int fd)
 		return 0;
 	rc = gn_sys_connect(q->caller, &q->at.sun, q->at.len);
 	late = gn_now_ns() >= q->deadline_ns;
-	if (rc == -EAGAIN && !late)
+	if (rc == -EAGAIN && !late && !is_in_vain(q))
 		return -EINPROGRESS;
 	if (!take_waiting(so))
 		return 0; /* another thread has */
 	if ((rc == 0 || rc == -EISCONN) && may_answer(q->caller, &q->dest))
 		return connected(so, fd);
-	return give_up(so, fd, rc == -EAGAIN ? ETIMEDOUT : 0);
+	return give_up(so, fd, rc == -EAGAIN && late ? ETIMEDOUT : 0);
 }
 
 /* shutdown() in TCP's SYN_SENT: an unconnected socket again. */
@@ -283,7 +304,7 @@ static void hang_up(struct gn_held *held)
 
 /* Sleeps in the kernel until there is room. 0; -EAGAIN: time is up; -EINTR; others: the private face is gone. The kernel restarts a
  * connect() without a time limit of the program's if the handler was installed so (signal(7)). */
-static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, uint64_t until_ns)
+static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, const struct gn_addr *dest, uint64_t until_ns)
 {
 	struct caller caller = {.u = u, .held = {.so = so, .undo = hang_up}};
 	enum gn_sleep_how how = atomic_load(&so->ep->sndtimeo_ns) ? GN_SLEEP_EINTR : GN_SLEEP_RESTART;
@@ -294,10 +315,12 @@ static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, u
 	gn_sys_fcntl(u, F_SETFL, O_RDWR);
 	do {
 		now = gn_now_ns();
-		left = until_ns > now ? until_ns - now : 1;
+		left = until_ns > now ? GN_MIN(until_ns - now, (uint64_t)CHECK_NS) : 1;
 		limit = (struct timeval){(time_t)(left / GN_NS_PER_S), (suseconds_t)(left % GN_NS_PER_S / GN_NS_PER_US) + 1};
 		gn_sys_setsockopt(u, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 		rc = (int)gn_sleep(how, &caller.held, SYS_connect, u, (long)&at->sun, (long)at->len, 0, 0, 0);
+		if (rc == -EAGAIN && gn_now_ns() < until_ns)
+			rc = may_keep_waiting(at, dest) ? GN_SLEEP_AGAIN : -EPERM;
 	} while (rc == GN_SLEEP_AGAIN);
 	limit = (struct timeval){0, 0};
 	gn_sys_setsockopt(u, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -311,9 +334,13 @@ int gn_queue_enter(struct gn_sock *so, int fd, int u, const struct gn_name *at, 
 	uint64_t deadline = now + PATIENCE_NS;
 	int rc;
 
+	if (!may_keep_waiting(at, dest)) {
+		gn_sys_close(u);
+		return 0;
+	}
 	if (gn_flag(so->ep, GN_EP_NONBLOCK))
 		return go_on(so, fd, u, deadline, &of);
-	rc = sleep_in_queue(so, u, at, own ? GN_MIN(now + own, deadline) : deadline);
+	rc = sleep_in_queue(so, u, at, dest, own ? GN_MIN(now + own, deadline) : deadline);
 	if (rc == -EINTR || (rc == -EAGAIN && gn_now_ns() < deadline)) {
 		int later = go_on(so, fd, u, deadline, &of);
 

@@ -87,8 +87,10 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		if (atomic_load(&so->ep->so_error) == ECONNRESET)
 			return GN_END;
 	}
+	if (there == 0 && !fin && !gone)
+		return likely(lane == GN_LANE_RING) ? -EAGAIN : -ECONNRESET; /* it only moves forward: [RING-2] */
 	if (there == 0)
-		return fin || gone ? GN_END : -EAGAIN;
+		return GN_END;
 	if (there < (int64_t)sizeof len)
 		return -ECONNRESET;
 	gn_ring_get(&half->ring, &so->rx, 0, &len, sizeof len);
@@ -133,6 +135,8 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 			return GN_OTHER_LANE;
 	}
 	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
+	if (unlikely(rc == -EAGAIN) && !open)
+		return -ECONNRESET; /* what was sent before the switch is there, or the peer lies: [RING-2] */
 	if (unlikely(rc == -EFAULT) && !(io->flags & MSG_PEEK))
 		atomic_fetch_add(&so->ep->rx.kernel_msgs, 1); /* the packet is lost, and its place counts */
 	if (rc < 0)

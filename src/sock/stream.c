@@ -178,7 +178,9 @@ int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want)
 		gn_rx_back(so, fd);
 		return GN_OTHER_LANE;
 	}
-	return fin || gone ? GN_END : 0;
+	if (fin || gone)
+		return GN_END;
+	return likely(lane == GN_LANE_RING) ? 0 : -ECONNRESET; /* it only moves forward: [RING-2] */
 }
 
 static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
@@ -251,7 +253,9 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		gn_peer_may_be_gone(so, fd, n);
 		return GN_END;
 	}
-	return n == -EAGAIN ? 0 : n;
+	if (n == -EAGAIN)
+		return open ? 0 : -ECONNRESET; /* what was sent before the switch is there, or the peer lies: [RING-2] */
+	return n;
 }
 
 /* One piece from whichever lane the next byte is in. The rx lock is held. 0: nothing now; GN_END: end of file. */

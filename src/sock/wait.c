@@ -20,6 +20,7 @@
 #define BACKOFF_MAX 64  /* waits that go without a spin after spins that failed */
 #define DEAF_NAP_NS (GN_NS_PER_MS)
 #define BELLS_AT_ONCE 16
+#define DRAIN_ROUNDS 256 /* a peer that rings without end is not listened to for ever: an honest one has no thousand bells under way */
 #define REAP_EVERY 16   /* wake-ups that left others asleep between two looks whether those live */
 
 /* This processor's number + 1, without a system call; 0: not known. */
@@ -78,15 +79,18 @@ void gn_bell(struct gn_sock *so, int fd)
 		gn_peer_may_be_gone(so, fd, rc);
 }
 
-/* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. */
+/* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. Only of the process that
+ * came to the meeting, whose id the kernel told: who lied about it could have the bells of others spared. */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked)
 {
-	uint64_t whom = (uint64_t)atomic_load_explicit(&so->tx.dir->c_pid, memory_order_relaxed) << 32 | parked;
+	uint32_t pid = atomic_load_explicit(&so->tx.dir->c_pid, memory_order_relaxed);
+	uint64_t whom = (uint64_t)pid << 32 | parked;
+	bool known = parked != GN_ARM_ALWAYS && pid && pid == (uint32_t)so->meeting.pid;
 
-	if (parked != GN_ARM_ALWAYS && atomic_load(&gn_world.rung) == whom)
+	if (known && atomic_load(&gn_world.rung) == whom)
 		return;
 	gn_bell(so, fd);
-	if (parked != GN_ARM_ALWAYS)
+	if (known)
 		atomic_store(&gn_world.rung, whom);
 }
 
@@ -125,7 +129,7 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 	size_t bells;
 	ssize_t n;
 
-	for (;;) {
+	for (int round = 0; round < DRAIN_ROUNDS; round++) {
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
 		if (unlikely(n == -ECONNRESET)) { /* packets: told once, before what is left */
 			gn_peer_may_be_gone(so, fd, n);
@@ -136,6 +140,7 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 			return n;
 		bells_take(so, fd, bells);
 	}
+	return -EAGAIN;
 }
 
 void gn_kernel_peek_offset(int fd, int64_t offset)
@@ -189,6 +194,25 @@ static bool only_bells(struct gn_sock *so)
 	return gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_RING && moved >= atomic_load(&so->rx.dir->switch_pos);
 }
 
+/* What heads the kernel's queue is no bell, where nothing else can be: the peer wrote nonsense, and its stream ends here as with an index that
+ * cannot be. Left there it would wake every sleeper at once, for ever. rx lock held. [RING-2] */
+static void end_nonsense(struct gn_sock *so, int fd)
+{
+	gn_reset_seen(so);
+	atomic_store(&so->peer_gone, GN_GONE_CLOSED);
+	gn_sys_shutdown(fd, SHUT_RDWR);
+}
+
+/* Takes out bells where nothing else may be. rx lock held. */
+static ssize_t drain_only_bells(struct gn_sock *so, int fd)
+{
+	ssize_t n = gn_drain_bells(so, fd);
+
+	if (unlikely(n > 0) && only_bells(so)) /* looked at again: what follows a way back is data */
+		end_nonsense(so, fd);
+	return n;
+}
+
 /* A bell of a stream may have been cut in two by the death of its reader. */
 void gn_bell_rest(struct gn_sock *so, int fd)
 {
@@ -234,10 +258,12 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	gn_rx_lock(so, fd);
 	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
 	if (only_bells(so) && !atomic_load(&so->peer_gone) && !gn_somebody_sleeps(so))
-		gn_peer_may_be_gone(so, fd, gn_drain_bells(so, fd));
+		gn_peer_may_be_gone(so, fd, drain_only_bells(so, fd));
 	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !gn_somebody_sleeps(so) &&
 		 gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
 		gn_rx_back(so, fd);
+	else if (unlikely(gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) > GN_LANE_BACK))
+		end_nonsense(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_heed(so, fd);
 	return atomic_load(&so->ep->bells_turn) != turn;
@@ -366,7 +392,7 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 	if (atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
 		bells_take(so, fd, GN_NONCE_BYTES);
 	else
-		gn_drain_bells(so, fd);
+		drain_only_bells(so, fd);
 }
 
 /* The last sleeper to leave takes the bell out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may

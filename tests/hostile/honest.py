@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""honest.py PORT: has a connection. For each line "old" or "new" on stdin it echoes 200 messages of its own over that one, or a new one, and
+prints how many milliseconds that took, or what was wrong."""
+
+import os
+import socket
+import sys
+import time
+
+
+def caller():
+	connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+	connection.settimeout(10)
+	return connection
+
+
+def chat(connection, rounds=200):
+	for _ in range(rounds):
+		said, heard = os.urandom(32), b""
+		connection.sendall(said)
+		while len(heard) < len(said):
+			part = connection.recv(len(said) - len(heard))
+			if not part:
+				raise OSError("the end")
+			heard += part
+		if heard != said:
+			raise OSError("somebody else's data")
+
+
+old = caller()
+chat(old)
+print("ready", flush=True)
+for line in sys.stdin:
+	begin = time.monotonic()
+	try:
+		if line.strip() == "old":
+			chat(old)
+		else:
+			with caller() as new:
+				chat(new)
+		print("%d" % ((time.monotonic() - begin) * 1000), flush=True)
+	except OSError as why:
+		print("%s: %r" % (line.strip(), why), flush=True)
