@@ -61,7 +61,7 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open);
-ssize_t gn_kernel_look(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit);
+ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit);
 
 /* gone.c */
 ssize_t gn_broken_pipe(const struct gn_sock *so, int flags); /* -EPIPE, after SIGPIPE unless MSG_NOSIGNAL or a packet socket */

@@ -365,13 +365,23 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 }
 
 /* What the same would take, left where it is. */
-ssize_t gn_kernel_look(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit)
+ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)
 {
 	struct iovec v[BUFFERS_MAX];
 	struct msghdr msg;
 	size_t room = buffers_from(io, done, limit, v, &msg);
-	ssize_t rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t rc;
 
+	if (io->control && !gn_flag(so->ep, GN_EP_EMULATED)) {
+		msg.msg_control = io->control;
+		msg.msg_controllen = io->control_len;
+	}
+	rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
+	if (unlikely(rc > 0 && msg.msg_control && msg.msg_controllen)) {
+		io->control_len = msg.msg_controllen;
+		io->out_flags = msg.msg_flags;
+		io->from_kernel = true;
+	}
 	if (likely(rc <= 0 || !(msg.msg_flags & MSG_CTRUNC) || !gn_flag(so->ep, GN_EP_EMULATED)) || !gn_mark_is_in(fd, rc, (size_t)rc == room))
 		return rc;
 	gn_reset_seen(so); /* see gn_leave_mark() */

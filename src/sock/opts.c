@@ -568,7 +568,7 @@ int gn_unread(struct gn_sock *so, int fd)
 		gn_drain_bells(so, fd);
 	if (pos < until || back)
 		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
-	if (pos >= until || !back)
+	if (stream)
 		in_kernel = gn_urgent_unread(so, fd, in_kernel);
 	if (pos < until && until != UINT64_MAX && !stream)
 		in_kernel = (int)gn_packets_unread(so, fd);

@@ -52,7 +52,7 @@ void gn_peek_offset_back(struct gn_sock *so, int fd)
 }
 
 /* In the kernel lane, `skip` bytes on. */
-static ssize_t look_kernel(struct gn_sock *so, int fd, const struct gn_io *io, size_t done, size_t limit, uint64_t skip)
+static ssize_t look_kernel(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit, uint64_t skip)
 {
 	ssize_t n;
 
@@ -65,7 +65,7 @@ static ssize_t look_kernel(struct gn_sock *so, int fd, const struct gn_io *io, s
 }
 
 /* What is in the kernel lane still, `left` bytes of it or UINT64_MAX. */
-static ssize_t look_before(struct gn_sock *so, int fd, const struct gn_io *io, uint64_t left, uint64_t skip)
+static ssize_t look_before(struct gn_sock *so, int fd, struct gn_io *io, uint64_t left, uint64_t skip)
 {
 	size_t limit = (size_t)GN_MIN((uint64_t)io->total, left == UINT64_MAX ? left : left - skip);
 	ssize_t n = look_kernel(so, fd, io, 0, limit, skip);
@@ -99,7 +99,7 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
 
 /* All that can be seen: the rest of the kernel lane before the switch, the ring, and the kernel lane after a way back. The rx lock is held.
  * *in_ring: how far into the ring that reaches. */
-static ssize_t look(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t *in_ring)
+static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
 	uint64_t pos = atomic_load(&so->ep->rx.kernel_bytes), until = gn_kernel_until(so), skip = offset_now(so), left, behind;
 	ssize_t n, seen = 0;
@@ -124,6 +124,8 @@ static ssize_t look(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t
 	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
 		if (!left)
 			gn_drain_bells(so, fd);
+		if (!left && gn_is_at_mark(fd))
+			return seen;
 		behind = left ? left + gn_bells_behind(so, fd, left) : 0;
 		n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, behind);
 		seen += GN_MAX(n, 0);
@@ -136,7 +138,7 @@ static bool has_ended(const struct gn_sock *so)
 	return atomic_load(&so->peer_gone) || atomic_load(&so->rx.dir->fin) || atomic_load(&so->ep->rx.shut);
 }
 
-static ssize_t look_locked(struct gn_sock *so, int fd, const struct gn_io *io, uint32_t *in_ring)
+static ssize_t look_locked(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
 	uint64_t skip;
 	ssize_t n;

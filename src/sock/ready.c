@@ -46,11 +46,12 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 
 	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
 	if (!gn_rx_shared(so) || !positioned_on_ring(so)) {
+		short end = gn_rx_shared(so) && atomic_load_explicit(&d->fin, memory_order_acquire) ? IN_BITS | POLLRDHUP : 0;
 		short bits = ask_kernel ? gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) : 0;
 
 		/* Should the peer have switched meanwhile, what the kernel shows may be a bell. */
 		if (!bits || !gn_rx_shared(so) || !positioned_on_ring(so))
-			return bits | shut;
+			return bits | shut | end;
 	}
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&d->fin, memory_order_acquire);

@@ -156,10 +156,18 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	uint64_t pos = atomic_load(&so->ep->rx.kernel_msgs), until = gn_kernel_until(so);
+	ssize_t n;
 
 	if (atomic_load_explicit(&so->ep->rx.lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
-	return pos >= until ? take_ring(so, fd, io) : take_kernel(so, fd, io, until == UINT64_MAX);
+	if (pos >= until)
+		return take_ring(so, fd, io);
+	n = take_kernel(so, fd, io, until == UINT64_MAX);
+	if (likely(n != -ECONNRESET))
+		return n;
+	gn_peer_may_be_gone(so, fd, n); /* told once, and before what is left */
+	n = gn_recv_end(so, fd);
+	return n ? n : take_kernel(so, fd, io, until == UINT64_MAX);
 }
 
 ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
