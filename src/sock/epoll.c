@@ -225,7 +225,7 @@ static void watch_to_kernel(struct gn_watch *w)
 	}
 	if (w->deleted)
 		return;
-	set->emulated += gn_flag(w->so->ep, GN_EP_EMULATED) ? 1 : 0;
+	set->emulated += gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->tx.dir ? 1 : 0;
 	kernel_ctl(set, EPOLL_CTL_ADD, w->fd, w->off ? 0 : kernel_events(w->so, w->events), w->data.u64);
 }
 
@@ -775,7 +775,7 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
 		return;
 	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue) &&
+		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue || w->so->tx.dir) &&
 		    !(ev->events & EPOLLERR))
 			break;
 	if (w == &set->kernel)

@@ -40,7 +40,7 @@ struct gn_epset {
 	struct gn_watch kernel, hot, cold, deleted; /* list heads */
 	_Atomic uint32_t rings;        /* watches in hot and cold */
 	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
-	uint32_t emulated;     /* watches whose POLLHUP is AF_UNIX's and not TCP's */
+	uint32_t emulated;     /* watches that show what the kernel does not know: TCP's POLLHUP, a reset of the ring */
 	uint64_t looked_ns;
 	uint32_t spin_skip, spin_backoff;
 	uint32_t streak;       /* calls in a row in which there was something */

@@ -135,7 +135,11 @@ ssize_t gn_recv_end(struct gn_sock *so, int fd)
 	uint32_t reset = ECONNRESET;
 
 	gn_judge(so, fd);
-	return atomic_compare_exchange_strong(&so->ep->so_error, &reset, 0) ? -ECONNRESET : 0;
+	if (!atomic_compare_exchange_strong(&so->ep->so_error, &reset, 0))
+		return 0;
+	if (!gn_flag(so->ep, GN_EP_EMULATED))
+		error_waits(fd); /* told: the kernel is not to show it again */
+	return -ECONNRESET;
 }
 
 /* The kernel lane has no reset. Its place takes a byte with a descriptor, which no emulated connection carries otherwise: whoever reads

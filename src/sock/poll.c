@@ -146,6 +146,8 @@ static short plain_result(struct pollset *s, nfds_t i)
 			gn_hung_up(so);
 		gn_judge(so, s->user[i].fd);
 	}
+	if (unlikely((r & POLLHUP) && so && so->tx.dir && !gn_flag(so->ep, GN_EP_EMULATED)))
+		gn_judge(so, s->user[i].fd); /* what was left unread in the ring the kernel does not know */
 	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
 		r &= (short)~POLLHUP;
 	if (so && atomic_load(&so->ep->so_error))
