@@ -27,7 +27,7 @@
 #define HELLO "gnezdo/1"
 #define RING 262144u
 #define PATIENCE_MS 5000
-#define TOKEN 700 /* the sleeps of honest.py are numbered */
+#define TOKEN 600 /* the sleeps of honest.py are numbered */
 
 struct foe {
 	int fd;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""honest.py PORT: has a connection. For each line "old" or "new" on stdin it echoes 200 messages of its own over that one, or a new one, and
+"""honest.py PORT [PAUSE]: has a connection. For each line "old" or "new" on stdin it echoes 200 messages of its own over that one, or a new one, and
 prints how many milliseconds that took, or what was wrong."""
 
 import os
@@ -14,7 +14,7 @@ def caller():
 	return connection
 
 
-def chat(connection, rounds=200):
+def chat(connection, rounds=200, pause=0):
 	for _ in range(rounds):
 		said, heard = os.urandom(32), b""
 		connection.sendall(said)
@@ -25,8 +25,11 @@ def chat(connection, rounds=200):
 			heard += part
 		if heard != said:
 			raise OSError("somebody else's data")
+		if pause:
+			time.sleep(pause)  # between sleeps of ours there is time for whoever lies
 
 
+slowly = float(sys.argv[2]) if len(sys.argv) > 2 else 0
 old = caller()
 chat(old)
 print("ready", flush=True)
@@ -34,10 +37,10 @@ for line in sys.stdin:
 	begin = time.monotonic()
 	try:
 		if line.strip() == "old":
-			chat(old)
+			chat(old, pause=slowly)
 		else:
 			with caller() as new:
-				chat(new)
+				chat(new, pause=slowly)
 		print("%d" % ((time.monotonic() - begin) * 1000), flush=True)
 	except OSError as why:
 		print("%s: %r" % (line.strip(), why), flush=True)
