@@ -2,6 +2,7 @@
 /*
  * A peer that does what no honest one does.
  *
+ *     foe udp-ATTACK PORT      likewise as the peer of a datagram socket
  *     foe ATTACK PORT [PID]    calls the gnezdo listener on 127.0.0.1:PORT by its private face and attacks its own connection
  *
  * The victim echoes. The foe warms the connection, brings a segment of its own to the meeting, lies, and says "done" when it has; then it
@@ -36,6 +37,7 @@ struct foe {
 	struct gn_ring_map tx, rx;
 	int memfd;
 	uint64_t sent; /* by the kernel lane */
+	char kind;     /* of the meeting: 's', 'd' */
 };
 
 static void leave(int status, const char *why)
@@ -73,6 +75,19 @@ static void call(struct foe *f, int port)
 		rc = connect(f->fd, (struct sockaddr *)&names[i].sun, names[i].len);
 	if (rc < 0)
 		leave(2, "no private face");
+}
+
+static void call_udp(struct foe *f, int port)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, own;
+	socklen_t len = sizeof own;
+
+	f->fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (connect(f->fd, (struct sockaddr *)&to, sizeof to) < 0 || getsockname(f->fd, (struct sockaddr *)&own, &len) < 0)
+		leave(2, "connect");
+	f->dest = (struct gn_addr){.family = AF_INET, .port = (uint16_t)port, .ip = {127, 0, 0, 1}};
+	f->from = (struct gn_addr){.family = AF_INET, .port = ntohs(own.sin_port), .ip = {127, 0, 0, 1}};
+	f->kind = 'd';
 }
 
 static bool readable(int fd, int ms)
@@ -122,7 +137,7 @@ static int visit(struct foe *f)
 	int64_t end = now_ms() + PATIENCE_MS;
 	int m = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 
-	gn_name_meeting_inet(&at, 's', &f->from, &f->dest);
+	gn_name_meeting_inet(&at, f->kind, &f->from, &f->dest);
 	while (connect(m, (struct sockaddr *)&at.sun, at.len) < 0) {
 		if (now_ms() > end)
 			leave(2, "no offer");
@@ -237,6 +252,16 @@ static void write_ring(struct foe *f, uint32_t *own, uint32_t len)
 	for (uint32_t i = 0; i < len; i++)
 		f->tx.bytes[(*own + i) & (RING - 1)] = 'r';
 	*own += len;
+	atomic_store(&f->tx.dir->head, *own);
+	bell(f);
+}
+
+static void put_record(struct foe *f, uint32_t *own, uint32_t len, uint32_t said)
+{
+	for (uint32_t i = 0; i < len; i++)
+		f->tx.bytes[(*own + 4 + i) & (RING - 1)] = 'r';
+	memcpy(f->tx.bytes + (*own & (RING - 1)), &said, sizeof said);
+	*own += (uint32_t)gn_record_room(len);
 	atomic_store(&f->tx.dir->head, *own);
 	bell(f);
 }
@@ -361,16 +386,75 @@ static void lie(struct foe *f, const char *how, uint32_t pid)
 	puts("done");
 }
 
+/* Of datagrams. The victim's half may be on the ring or not. */
+static void lie_udp(struct foe *f, const char *how)
+{
+	int m = visit(f);
+	int64_t end;
+	uint32_t own = 0;
+
+	if (gn_segment_new(&f->seg, &f->memfd, RING, true) < 0)
+		leave(2, "segment");
+	hand_over(m, &f->memfd, 1, HELLO, sizeof HELLO);
+	gn_segment_views(&f->seg, &f->tx, &f->rx);
+	atomic_store(&f->rx.dir->consent, GN_CONSENT_GIVEN);
+	end = now_ms() + PATIENCE_MS;
+	while (atomic_load(&f->tx.dir->consent) != GN_CONSENT_GIVEN) {
+		if (now_ms() > end)
+			leave(2, "no promotion");
+		echo(f, 50);
+	}
+	atomic_store(&f->tx.dir->lane, GN_LANE_RING);
+	bell(f);
+	put_record(f, &own, 100, 100);
+	end = now_ms() + 1500;
+	if (!strcmp(how, "length"))
+		put_record(f, &own, 100, 0xfffffff0u);
+	else if (!strcmp(how, "long"))
+		put_record(f, &own, 100, 5000);
+	else if (!strcmp(how, "head"))
+		atomic_store(&f->tx.dir->head, own + RING * 3);
+	else if (!strcmp(how, "lane"))
+		atomic_store(&f->tx.dir->lane, 7);
+	else if (!strcmp(how, "leave"))
+		close(m);
+	else if (!strcmp(how, "bells"))
+		while (now_ms() < end)
+			bell(f);
+	else if (!strcmp(how, "words"))
+		while (now_ms() < end) {
+			for (int i = 0; i < 2000; i++) {
+				atomic_store(&f->tx.dir->head, dice());
+				atomic_store(&f->rx.dir->tail, dice());
+				atomic_store(&f->tx.dir->lane, dice() % 5);
+				atomic_store(&f->rx.dir->deaf, dice() % 97 ? 0 : dice() % 5);
+				((uint32_t *)(void *)f->tx.bytes)[dice() % (RING / 4)] = dice();
+				((uint32_t *)(void *)f->rx.bytes)[dice() % (RING / 4)] = dice();
+			}
+			bell(f);
+			nap(200);
+		}
+	else
+		leave(2, "no such attack");
+	bell(f);
+	puts("done");
+}
+
 int main(int argc, char **argv)
 {
-	struct foe f = {.memfd = -1};
+	struct foe f = {.memfd = -1, .kind = 's'};
 	char waste[64];
 
 	if (argc < 3)
 		return 2;
 	setvbuf(stdout, NULL, _IONBF, 0);
-	call(&f, atoi(argv[2]));
-	if (!strncmp(argv[1], "segment-", 8)) {
+	if (!strncmp(argv[1], "udp-", 4))
+		call_udp(&f, atoi(argv[2]));
+	else
+		call(&f, atoi(argv[2]));
+	if (f.kind == 'd') {
+		lie_udp(&f, argv[1] + 4);
+	} else if (!strncmp(argv[1], "segment-", 8)) {
 		wrong_segment(&f, argv[1] + 8);
 	} else {
 		promote(&f);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""honest.py PORT [PAUSE]: has a connection. For each line "old" or "new" on stdin it echoes 200 messages of its own over that one, or a new one, and
+"""honest.py PORT [PAUSE [udp]]: has a connection. For each line "old" or "new" on stdin it echoes 200 messages of its own over that one, or a new one, and
 prints how many milliseconds that took, or what was wrong."""
 
 import os
@@ -9,7 +9,11 @@ import time
 
 
 def caller():
-	connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+	if "udp" in sys.argv:
+		connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		connection.connect(("127.0.0.1", int(sys.argv[1])))
+	else:
+		connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
 	connection.settimeout(10)
 	return connection
 

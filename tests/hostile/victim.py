@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""victim.py KIND: echoes to all callers of 127.0.0.1. KIND: epoll, poll (one thread) or threads (blocking calls). Prints its port."""
+"""victim.py KIND: echoes to all callers of 127.0.0.1. KIND: epoll, poll (one thread), threads (blocking calls), udp, udp-poll. Prints its port."""
 
 import select
 import selectors
@@ -66,6 +66,19 @@ def serve_events(listener, selector):
 				selector.unregister(key.fileobj)
 				key.fileobj.close()
 
+
+if sys.argv[1].startswith("udp"):
+	server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	server.bind(("127.0.0.1", 0))
+	print(server.getsockname()[1], flush=True)
+	while True:
+		if sys.argv[1] == "udp-poll":
+			select.select([server], [], [])
+		data, whence = server.recvfrom(65536)
+		try:
+			server.sendto(data, whence)
+		except OSError:
+			pass  # it has gone
 
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
