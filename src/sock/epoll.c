@@ -204,6 +204,8 @@ static void watch_to_ring(struct gn_watch *w)
 	list_del(w);
 	list_add(&set->hot, w);
 	set->rings++;
+	if (unlikely(set->inherited))
+		atomic_store(&gn_world.pool->bells_mixed, 1);
 	bells_ctl(w, EPOLL_CTL_ADD);
 	/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. */
 	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
@@ -358,7 +360,7 @@ void gn_watches_drop(struct gn_sock *so)
 
 		next = w->of_sock;
 		gn_lock(&set->lock);
-		if (w->ring)
+		if (w->ring && !set->inherited) /* as the kernel, which goes by the open file */
 			bells_ctl(w, EPOLL_CTL_DEL);
 		watch_free(w);
 		gn_unlock(&set->lock);
@@ -399,6 +401,7 @@ void gn_epset_forked(struct gn_epset *set)
 {
 	atomic_store(&set->lock, 0);
 	atomic_store(&set->sleeping, 0);
+	set->inherited = set->bells >= 0;
 }
 
 void gn_epset_moved(struct gn_epset *set, int fd)
@@ -694,6 +697,18 @@ static void watch_warm(struct gn_watch *w)
 	list_add(&w->set->hot, w);
 }
 
+/* Is it one of this process's? What a relative has added, or we have closed, is not. */
+static bool is_ours(const struct gn_epset *set, const struct gn_watch *w)
+{
+	const struct gn_watch *heads[] = {&set->hot, &set->cold, &set->deleted, &set->kernel};
+
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+		for (const struct gn_watch *at = heads[i]->next; at != heads[i]; at = at->next)
+			if (at == w)
+				return true;
+	return false;
+}
+
 /* The bells say which watches have news. set->lock is held; gn_heard_tell() follows without it. */
 void gn_bells_harvest(struct gn_epset *set)
 {
@@ -713,7 +728,8 @@ void gn_bells_harvest(struct gn_epset *set)
 					gn_sys_read(set->ready, &count, sizeof count);
 				continue;
 			}
-			if (w->deleted)
+			if ((unlikely(set->inherited || atomic_load_explicit(&gn_world.pool->bells_mixed, memory_order_relaxed)) &&
+			     !is_ours(set, w)) || w->deleted)
 				continue;
 			w->hint = true;
 			w->quiet = 0;

@@ -48,6 +48,7 @@ struct gn_epset {
 	bool turn;             /* who is first: the rings or the kernel */
 	_Atomic uint32_t asked, swept; /* looks at the kernel's set, numbered; the last one that found all there was */
 	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
+	bool inherited;        /* with bells, by fork: what this process closes stays open, and among the bells, for its relatives */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */
 	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */
 	int inner[GN_INNER];   /* sets in this one, by descriptor */

@@ -41,7 +41,7 @@ static void uncount_child(struct gn_sock *so)
 static void child_sock(struct gn_sock *so)
 {
 	/* Calls of the parent's other threads are not going on here. */
-	atomic_store(&so->refs, 1);
+	atomic_store(&so->refs, GN_REFS_LIVE + 1);
 	if (so->kind != GN_KIND_SOCK) {
 		gn_epset_forked(so->set);
 		return;
@@ -76,6 +76,7 @@ void gn_fork_child(void)
 {
 	gn_tid_forget();
 	gn_world.pid = gn_sys_getpid();
+	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
 	gn_epoll_forked();
 	gn_stats_reset();

@@ -30,8 +30,7 @@ static struct gn_sock *make(int domain, int type, int protocol, int flags)
 		return NULL;
 	so->ep = gn_ep_new(domain, type, protocol);
 	if (!so->ep) {
-		atomic_store(&so->live, 0);
-		atomic_fetch_sub(&so->refs, 1);
+		atomic_fetch_sub(&so->refs, GN_REFS_LIVE + 1);
 		so->next_free = gn_world.free_socks;
 		gn_world.free_socks = so;
 		return NULL;
@@ -152,7 +151,7 @@ static int face_of_last(int fd)
 	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(&gn_world.table[fd]) : NULL;
 	int face = -1;
 
-	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || atomic_load(&so->refs) > 1)
+	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || gn_refs(so) > 1)
 		return -1;
 	face = so->private_fd;
 	so->private_fd = -1;

@@ -273,7 +273,9 @@ void gn_tx_back(struct gn_sock *so, int fd)
 {
 	if (!gn_tx_shared(so))
 		return;
-	/* No bell: a reader that sleeps has nothing to do before data comes, and that comes by the kernel. */
+	/* A reader that sleeps has nothing to do before data comes, and that comes by the kernel; a writer would hear of room no more. */
+	if (unlikely(atomic_load(&so->rx.dir->p_parked)))
+		gn_bell(so, fd);
 	atomic_store(&so->tx.dir->lane, GN_LANE_BACK);
 	atomic_store(&so->ep->tx.lane, GN_LANE_BACK);
 	/* The kernel's half was left open for bells: see shutdown_ring(). */

@@ -136,6 +136,12 @@ bool gn_room_is_silent(const struct gn_sock *so)
 		atomic_load(&so->rx.dir->fin) || atomic_load(&so->rx.dir->lane) != GN_LANE_RING);
 }
 
+/* Anywhere: relatives that share a ring, and programs that follow one another under one pid, would else use the same tokens. */
+void gn_tokens_begin(void)
+{
+	atomic_store(&gn_world.tokens, (uint32_t)(gn_now_ns() * 0x9e3779b97f4a7c15ull >> 32) ^ (uint32_t)gn_world.pid << 16);
+}
+
 uint32_t gn_arm_token(void)
 {
 	uint32_t token = atomic_fetch_add_explicit(&gn_world.tokens, 1, memory_order_relaxed) + GN_ARM_ALWAYS + 1;

@@ -55,9 +55,11 @@ struct gn_options {
 	struct gn_option option[];
 };
 
+#define GN_REFS_LIVE 0x80000000u
+
 struct gn_sock {
 	enum gn_kind kind;
-	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here */
+	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
 	uint32_t fds;          /* descriptors of this process, under gn_world.big */
 	union {
 		struct gn_ep *ep;
@@ -100,7 +102,6 @@ struct gn_sock {
 	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
 	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
 	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
-	_Atomic uint32_t live;
 	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
 	struct gn_sock *next_late;       /* in gn_world.late */
 	struct gn_sock *next_free;
@@ -173,8 +174,13 @@ bool gn_is_hidden(int fd);
 
 static inline void gn_put(struct gn_sock *so)
 {
-	if (unlikely(atomic_fetch_sub_explicit(&so->refs, 1, memory_order_acq_rel) == 1))
+	if (unlikely(atomic_fetch_sub_explicit(&so->refs, 1, memory_order_acq_rel) == GN_REFS_LIVE + 1))
 		gn_put_slow(so);
+}
+
+static inline uint32_t gn_refs(const struct gn_sock *so)
+{
+	return atomic_load(&so->refs) & ~GN_REFS_LIVE;
 }
 
 static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
@@ -268,7 +274,7 @@ bool gn_mark_is_there(const struct gn_sock *so, int fd); /* and does it end what
 
 /* wait.c */
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc); /* rc: of a receive or send on the kernel socket */
-void gn_bell(struct gn_sock *so, int fd);               /* tx lock held */
+bool gn_bell(struct gn_sock *so, int fd);               /* tx lock held; true: the peer's kernel socket has it */
 void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unless this sleeper was rung for already */
 bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
@@ -307,6 +313,7 @@ bool gn_past_switch(const struct gn_sock *so);                          /* the d
 bool gn_all_in_ring(const struct gn_sock *so);                          /* nothing but bells can be in the kernel socket */
 bool gn_room_is_silent(const struct gn_sock *so);       /* no bell will tell a waiting writer of room */
 #define GN_ARM_ALWAYS 1u                                                /* each ring is to ring for itself */
+void gn_tokens_begin(void);                             /* a new process */
 uint32_t gn_arm_token(void);                                            /* one bell is enough for all rings armed with it */
 bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token);  /* asks for bells; false: ready already, look again */
 void gn_disarm(struct gn_sock *so, uint32_t token);

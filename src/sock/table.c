@@ -36,8 +36,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind)
 	so->fds = 0;
 	memset(&so->ep, 0, sizeof *so - offsetof(struct gn_sock, ep));
 	so->meeting.fd = so->private_fd = so->hold_fd = so->group_fd = so->held_fd = so->after = -1;
-	atomic_fetch_add(&so->refs, 1);
-	atomic_store(&so->live, 1);
+	atomic_fetch_add(&so->refs, GN_REFS_LIVE + 1);
 	return so;
 }
 
@@ -47,8 +46,8 @@ void gn_table_late(bool counted)
 		struct gn_sock *so = *at;
 
 		if (!counted)
-			atomic_store(&so->refs, 0);
-		if (counted && atomic_load(&so->refs) == 0) {
+			atomic_store(&so->refs, GN_REFS_LIVE);
+		if (counted && gn_refs(so) == 0) {
 			*at = so->next_late;
 			gn_unhide_close(&so->after);
 		} else {
@@ -75,10 +74,14 @@ static void close_late(struct gn_sock *so)
 	gn_unhide_close(&face);
 }
 
+/* The count and the mark are one word: of those that count on a stale pointer (gn_get) and let go again, at whatever moment, one frees it once,
+ * and none its successor. */
 void gn_put_slow(struct gn_sock *so)
 {
-	if (!atomic_exchange(&so->live, 0))
-		return; /* it was free already: gn_get() met a stale pointer */
+	uint32_t unused = GN_REFS_LIVE;
+
+	if (!atomic_compare_exchange_strong(&so->refs, &unused, 0))
+		return; /* somebody counts on it just now, and will be the last */
 	if (so->after >= 0)
 		close_late(so);
 	if (so->kind == GN_KIND_EPOLL) {
@@ -110,7 +113,7 @@ static bool calls_go_on(struct gn_sock *so, int fd)
 {
 	int after;
 
-	if (fd < 0 || atomic_load(&so->refs) == 1)
+	if (fd < 0 || gn_refs(so) == 1)
 		return false;
 	after = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_FROM);
 	if (after < 0)

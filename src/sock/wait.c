@@ -12,6 +12,7 @@
  */
 #include <string.h>
 #include <sys/rseq.h>
+#include <sys/single_threaded.h>
 
 #include "sock/inside.h"
 #include "sock/sleep.h"
@@ -66,17 +67,18 @@ void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
 }
 
 /* Lock of tx is held: bells and the lane agree. In the kernel lane data itself wakes the peer. */
-void gn_bell(struct gn_sock *so, int fd)
+bool gn_bell(struct gn_sock *so, int fd)
 {
 	ssize_t rc;
 
 	if (!gn_tx_shared(so))
-		return;
+		return false;
 	rc = gn_sys_send(fd, so->nonce, sizeof so->nonce, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (rc > 0)
 		atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
 	else
 		gn_peer_may_be_gone(so, fd, rc);
+	return rc > 0;
 }
 
 /* Who sleeps on many rings arms them with one token, and looks at all of them when it wakes: the first bell is enough. Only of the process that
@@ -89,8 +91,7 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked)
 
 	if (known && atomic_load(&gn_world.rung) == whom)
 		return;
-	gn_bell(so, fd);
-	if (known)
+	if (gn_bell(so, fd) && known) /* one that was not heard wakes nobody */
 		atomic_store(&gn_world.rung, whom);
 }
 
@@ -395,13 +396,23 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 		drain_only_bells(so, fd);
 }
 
+/* No thread but this one waits, or begins to wait, on our end just now. */
+static bool nobody_else(const struct gn_sock *so)
+{
+	return __libc_single_threaded && atomic_load(&so->ep->holders) == 1;
+}
+
 /* The last sleeper to leave takes the bell out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
- * have woken only one. */
+ * have woken only one. The flag is taken back only where it can be nobody else's: one that went to sleep since, or a set, may rely on it, and a
+ * bell too many is only a look too many. */
 static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic uint32_t *parked)
 {
 	bool last = gn_sleep_end(so);
 
-	atomic_store(parked, !last);
+	if (!last)
+		atomic_store(parked, 1);
+	else if (nobody_else(so))
+		atomic_store(parked, 0);
 	if (last && s->rc > 0) {
 		gn_rx_lock(so, fd);
 		sleep_drain(so, fd, s);

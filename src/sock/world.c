@@ -48,6 +48,7 @@ void gn_world_init(void)
 		return;
 	}
 	gn_world.pid = gn_sys_getpid();
+	gn_tokens_begin();
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
 	size = limit.rlim_max < TABLE_MAX ? (uint32_t)limit.rlim_max : TABLE_MAX;

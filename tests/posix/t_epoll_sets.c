@@ -459,6 +459,39 @@ static void additions_after_fork(struct obs *o)
 	show("the first connection", ep, 3000);
 }
 
+static long op_when_asleep(struct obs *o, long pid, long b)
+{
+	(void)b;
+	return thread_asleep((pid_t)pid, (pid_t)pid, -1) ? send(o->fd, "x", 1, 0) : -1;
+}
+
+/* A child closes its copies of the connection, of the set, or of both: the parent's registration stays. */
+static void child_closes(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+
+	for (int what = 1; what <= 4; what++) {
+		pid_t pid;
+
+		fflush(stdout);
+		pid = obs_fork();
+		if (pid == 0) {
+			if (what & 1)
+				close(o->fd);
+			if (what & 2)
+				close(ep);
+			if (what & 4)
+				close_range(3, 900, 0);
+			_exit(0);
+		}
+		obs("child", obs_wait(pid));
+		peer_start(o, op_when_asleep, getpid(), 0);
+		show("parent", ep, 2000);
+		obs("peer", peer_done(o));
+		obs_recv(o->fd, 10, 0);
+	}
+}
+
 /* A thousand additions and removals, some with data waiting. */
 static void in_and_out(struct obs *o)
 {
@@ -498,6 +531,7 @@ int main(int argc, char **argv)
 		{ "the time of a wait", wait_times, STREAM | DGPAIR, 0 },
 		{ "a shared set, asleep", shared_by_sleepers, STREAM, 0 },
 		{ "a shared set, additions after the fork", additions_after_fork, STREAM, 0 },
+		{ "a child closes its copies", child_closes, STREAM | SEQP, 0 },
 		{ "in and out", in_and_out, STREAM | UDP4 | SEQP, 0 },
 		{ 0 },
 	};

@@ -3,6 +3,8 @@
 /* Several threads on one socket: senders, receivers, both; close, dup2 and cancellation under a blocked call. */
 #include "obs.h"
 
+#include <sys/syscall.h>
+
 #define THREAD_COUNT 4
 #define PER_THREAD 500
 
@@ -341,6 +343,44 @@ static void numbers_reused(struct obs *o)
 	obs("pairs", join(w));
 }
 
+static void *one_byte(void *arg)
+{
+	struct work *w = arg;
+	char c;
+
+	__atomic_store_n(&w->who, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	w->count = recv(w->fd, &c, 1, 0);
+	return NULL;
+}
+
+/* A signal ends one reader's sleep just as another comes, who is to have the next byte. */
+static void one_comes_as_another_leaves(struct obs *o)
+{
+	long got = 0;
+
+	count_signal(SIGUSR1, 0);
+	for (int i = 0; i < 100; i++) {
+		struct work w[2] = { { .fd = o->fd }, { .fd = o->fd } };
+		pid_t tid[2] = { 0, 0 };
+
+		for (int k = 0; k < 2; k++) {
+			pthread_create(&w[k].t, NULL, one_byte, &w[k]);
+			while (!(tid[k] = (pid_t)__atomic_load_n(&w[k].who, __ATOMIC_ACQUIRE)))
+				;
+			if (k)
+				pthread_kill(w[0].t, SIGUSR1);
+			else
+				thread_asleep(getpid(), tid[k], -1);
+		}
+		pthread_join(w[0].t, NULL);
+		thread_asleep(getpid(), tid[1], -1);
+		peer_text(o, op_puts, 0, "b");
+		pthread_join(w[1].t, NULL);
+		got += w[0].count + 10 * w[1].count;
+	}
+	obs("bytes", got);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -351,6 +391,7 @@ int main(int argc, char **argv)
 		{ "a thread for each caller", a_thread_for_each, TCP4 | TCP6 | UNIXP, 0 },
 		{ "close under a reader", close_under_a_reader, STREAM, 0 },
 		{ "cancellation", cancellation, STREAM | UDP4, 0 },
+		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
 		{ "numbers reused", numbers_reused, SOLO, 0 },
 		{ 0 },
 	};
