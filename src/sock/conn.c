@@ -230,8 +230,8 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 	int rc = -EADDRINUSE;
 
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRINUSE; i++) {
-		if (!fixed)
-			from->port = port_pick();
+		while (!fixed && (from->port = port_pick()) == dest->port)
+			; /* the kernel would not choose it either: it is taken */
 		gn_name_caller(&name, from, dest);
 		rc = gn_sys_bind(u, &name.sun, name.len);
 		if (fixed)

@@ -314,7 +314,7 @@ void gn_dgram_disarm(struct gn_sock *so)
 }
 
 /* After a wake-up: takes the bells out. */
-void gn_dgram_check(struct gn_sock *so, int fd)
+bool gn_dgram_check(struct gn_sock *so, int fd)
 {
 	int rc;
 
@@ -322,4 +322,5 @@ void gn_dgram_check(struct gn_sock *so, int fd)
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_error_keep(so, rc);
+	return rc == 1;
 }

@@ -676,7 +676,9 @@ static void harvest_one(struct gn_watch *w, uint32_t events)
 {
 	bool known = w->out_known && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed) == w->full;
 
-	if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT))
+	if (w->so->dgram) /* bells come among datagrams; what is in rings counts as news by itself */
+		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM)) || gn_dgram_check(w->so, w->fd);
+	else if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT))
 		w->fresh = true;
 	if (!(events & EPOLLOUT))
 		return;

@@ -15,9 +15,9 @@ void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct g
 		size_t run = GN_MIN(c->iov->iov_len - c->skip, (size_t)(len - done));
 		char *at = (char *)c->iov->iov_base + c->skip;
 
-		if (r && put)
+		if (r && run && put)
 			gn_ring_put(r, m, done, at, (uint32_t)run);
-		else if (r)
+		else if (r && run)
 			gn_ring_get(r, m, done, at, (uint32_t)run);
 		done += (uint32_t)run;
 		c->skip += run;
