@@ -32,8 +32,14 @@ bool gn_mark_is_there(const struct gn_sock *so, int fd)
 	struct iovec iov = {data, sizeof data};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	return gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) > 0 &&
-	       (msg.msg_flags & MSG_CTRUNC);
+	ssize_t n;
+
+	if (!gn_flag(so->ep, GN_EP_EMULATED))
+		return false;
+	n = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+	if (n == -ECONNRESET && gn_reset_is_true(so)) /* the kernel tells it once: to us, just now */
+		return true;
+	return n > 0 && (msg.msg_flags & MSG_CTRUNC);
 }
 
 bool gn_mark_is_in(int fd, ssize_t rc, bool full_look)
@@ -120,8 +126,10 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 	if (!gn_flag(ep, GN_EP_EMULATED) && ep->type == SOCK_STREAM) /* AF_UNIX keeps the error for whoever reads */
 		return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
 	error = (int)atomic_exchange(&ep->so_error, 0);
-	if (error == ECONNRESET)
+	if (error == ECONNRESET) {
+		error_waits(fd);
 		return -ECONNRESET;
+	}
 	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
 		atomic_store(&ep->so_error, EPIPE);
 		gn_late_words(so, fd);
@@ -137,8 +145,7 @@ ssize_t gn_recv_end(struct gn_sock *so, int fd)
 	gn_judge(so, fd);
 	if (!atomic_compare_exchange_strong(&so->ep->so_error, &reset, 0))
 		return 0;
-	if (!gn_flag(so->ep, GN_EP_EMULATED))
-		error_waits(fd); /* told: the kernel is not to show it again */
+	error_waits(fd); /* told: the kernel is not to show it again */
 	return -ECONNRESET;
 }
 

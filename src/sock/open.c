@@ -84,6 +84,7 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 static bool left_unread(struct gn_sock *so, int fd)
 {
 	struct gn_half *rx = &so->ep->rx;
+	struct pollfd urgent = {fd, POLLPRI, 0}; /* a look passes over it */
 	uint32_t lane = atomic_load(&so->rx.dir->lane);
 	bool left;
 
@@ -93,7 +94,8 @@ static bool left_unread(struct gn_sock *so, int fd)
 		return gn_unread(so, fd) > 0;
 	gn_rx_lock(so, fd);
 	left = atomic_load(&rx->kernel_bytes) < atomic_load(&so->rx.dir->switch_pos) ||
-	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) || (lane == GN_LANE_BACK && gn_drain_bells(so, fd) > 0);
+	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) ||
+	       (lane == GN_LANE_BACK && (gn_drain_bells(so, fd) > 0 || (gn_is_at_mark(fd) && (gn_flag(so->ep, GN_EP_EMULATED) || gn_sys_poll(&urgent, 1, 0) == 1))));
 	gn_unlock(&rx->lock);
 	return left;
 }

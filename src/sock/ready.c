@@ -106,7 +106,9 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 	in = ready_in(so, fd, ask_kernel);
 	out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
 
-	if (unlikely(in & POLLRDHUP))
+	if (unlikely(in & POLLHUP) && gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_SHUT_CARRIER))
+		gn_hung_up(so);
+	if (unlikely(in & (POLLRDHUP | POLLHUP)))
 		gn_judge(so, fd);
 	reset = atomic_load_explicit(&so->ep->so_error, memory_order_relaxed) ? POLLERR : 0;
 
