@@ -242,7 +242,21 @@ static void first_bytes(const struct gn_io *io, uint8_t to[GN_NONCE_BYTES])
 	}
 }
 
-/* A datagram by the kernel, without waiting. */
+/* Does a ring come before what the kernel's queue holds? AF_UNIX keeps order, and who has gone back wrote the ring first. [DGRAM-1] */
+static bool ring_is_first(const struct gn_sock *so)
+{
+	const struct gn_pair *p;
+
+	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram)) {
+		uint32_t lane = gn_pair_rx_lane(p);
+
+		if ((lane == GN_LANE_BACK || (lane == GN_LANE_RING && so->ep->domain == AF_UNIX)) && atomic_load(&p->sh->rx_open) && gn_pair_has(p))
+			return true;
+	}
+	return false;
+}
+
+/* A datagram by the kernel, without waiting. -ERESTART: a ring goes first. */
 static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct gn_taken *taken)
 {
 	struct msghdr msg;
@@ -253,16 +267,13 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	do {
 		if (round++ == PURGE_MAX)
 			return -EBUSY;
-		/* AF_UNIX keeps order: a datagram that the ring comes before is not taken, only seen. */
 		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX || atomic_load(&so->ep->sleepers)) {
 			rc = gn_dgram_purge(so, fd);
 			if (rc < 0)
 				return rc;
-			for (uint32_t i = 0, mask = gn_dgram_mask(so->dgram); so->ep->domain == AF_UNIX && i < GN_PAIRS; i++)
-				if ((mask >> i & 1) && gn_pair_rx_lane(&so->dgram->pair[i]) != GN_LANE_KERNEL &&
-				    atomic_load(&so->dgram->pair[i].sh->rx_open) && gn_pair_has(&so->dgram->pair[i]))
-					return -ERESTART;
 		}
+		if (ring_is_first(so)) /* a bell may have opened it just now */
+			return -ERESTART;
 		msg = (struct msghdr){
 			.msg_name = &taken->from,
 			.msg_namelen = sizeof taken->from,
@@ -337,7 +348,7 @@ static ssize_t queue_take(struct gn_sock *so, int fd, struct gn_io *io, struct g
 	d->shared->records = 0;
 	d->shared->looked_ticks = gn_ticks();
 	if (n == -ERESTART || (n == -EAGAIN && closed)) {
-		GN_FOR_PAIRS(d, p, closed)
+		GN_FOR_PAIRS(d, p, n == -EAGAIN ? closed : 0)
 			atomic_store(&p->sh->rx_open, 1);
 		n = rings_take(so, fd, io, taken);
 	}
