@@ -6,6 +6,7 @@
  * for a listener its private face too. While nothing but rings is asked about and something is ready, no system call is made.
  */
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "sock/api.h"
 #include "sock/inside.h"
@@ -21,6 +22,7 @@ struct entry {
 	bool ring;
 	bool low; /* in the kernel lane, and TCP would wait for more than a byte: SO_RCVLOWAT */
 	bool counted; /* as one that sleeps on it */
+	bool inside;  /* the kernel lane, as in kernel.c: no other thread may consent to the ring while we wait for the kernel's word alone */
 };
 
 struct pollset {
@@ -38,6 +40,13 @@ struct pollset {
 	struct gn_held held;
 };
 
+/* Another thread may take it to the ring while this one sleeps. */
+static bool may_move(const struct gn_sock *so)
+{
+	return !__libc_single_threaded && so->ep->type != SOCK_DGRAM && atomic_load(&so->ep->state) == GN_ESTAB &&
+	       gn_world.lanes != GN_LANES_KERNEL && atomic_load(&so->meets) != GN_SEG_GIVEN_UP && !gn_flag(so->ep, GN_EP_PINNED);
+}
+
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 {
 	if (unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed)))
@@ -50,7 +59,7 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 			gn_set_sync(fds[i].fd);
 			continue;
 		}
-		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->queue;
+		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->queue || may_move(so);
 		gn_put(so);
 		if (yes)
 			return true;
@@ -220,6 +229,27 @@ static bool spin(struct pollset *s)
 	return found;
 }
 
+/* Counted first, then looked at: see promote.c. What another thread has taken to the ring since we began is asked about there. */
+static void inside_begin(struct pollset *s, nfds_t i)
+{
+	struct entry *e = &s->entry[i];
+
+	e->inside = false;
+	if (!e->so || e->so->ep->type == SOCK_DGRAM)
+		return;
+	if (!gn_rx_shared(e->so)) {
+		atomic_fetch_add(&e->so->ep->rx.in_kernel, 1);
+		e->inside = atomic_load(&e->so->ep->rx.lane) != GN_LANE_RING;
+		if (!e->inside)
+			atomic_fetch_sub(&e->so->ep->rx.in_kernel, 1);
+	}
+	if (!e->ring && gn_on_ring(e->so)) {
+		e->ring = true;
+		s->rings++;
+		s->others--;
+	}
+}
+
 static bool arm_all(struct pollset *s)
 {
 	struct gn_sock *so;
@@ -230,6 +260,7 @@ static bool arm_all(struct pollset *s)
 	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
 		s->capped |= s->entry[i].low;
+		inside_begin(s, i);
 		so = s->entry[i].so;
 		s->entry[i].counted = s->entry[i].ring || (so && gn_flag(so->ep, GN_EP_EMULATED));
 		s->entry[i].seat = s->entry[i].counted && !so->dgram ? &so->ep->asleep[so->seat] : NULL;
@@ -252,6 +283,8 @@ static void disarm_all(struct pollset *s)
 	for (nfds_t i = 0; i < s->count; i++) {
 		struct gn_sock *so = s->entry[i].so;
 
+		if (s->entry[i].inside)
+			atomic_fetch_sub(&so->ep->rx.in_kernel, 1);
 		if (!s->entry[i].ring) {
 			if (s->entry[i].counted)
 				gn_sleep_end(so);
@@ -326,6 +359,8 @@ static void set_undo(struct gn_held *held)
 	struct pollset *s = container_of(held, struct pollset, held);
 
 	for (nfds_t i = 0; i < s->count; i++) {
+		if (s->armed && s->entry[i].inside)
+			atomic_fetch_sub(&s->entry[i].so->ep->rx.in_kernel, 1);
 		if (s->armed && s->entry[i].counted && s->entry[i].seat)
 			atomic_fetch_sub(s->entry[i].seat, 1);
 		else if (s->armed && s->entry[i].ring)
@@ -346,6 +381,8 @@ static void set_fork(struct gn_held *held, enum gn_fork_step step)
 
 		if (e->so)
 			gn_count_fork(&e->so->refs, true, step);
+		if (s->armed && e->inside)
+			gn_count_fork(&e->so->ep->rx.in_kernel, false, step);
 		if (!s->armed || !e->ring)
 			continue;
 		if (e->seat)

@@ -170,11 +170,11 @@ static void wake_own(struct gn_sock *so, int fd)
 	if (!gn_somebody_sleeps(so) && !atomic_load(&so->ep->rx.in_kernel))
 		return;
 	so->eof = so->eof || fin_came(so, fd);
-	shut_carrier(so, fd, SHUT_RD);
-	if (gn_on_ring(so) && !so->eventless) {
+	if (gn_on_ring(so) && !so->eventless) { /* first: who sees the carrier shut is to see that its sleep must be short */
 		so->eventless = true;
 		atomic_fetch_add(&gn_world.queued, 1);
 	}
+	shut_carrier(so, fd, SHUT_RD);
 }
 
 /* TCP's listener becomes an unconnected socket again (SHUT_RD, SHUT_RDWR); SHUT_WR does nothing to it. */

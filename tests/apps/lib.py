@@ -75,6 +75,14 @@ def find_program(name):
 	return shutil.which(name, path=path)
 
 
+def run_tool(argv, env=None, deadline=120):
+	"""A compiler or the like, which belongs to no test and runs on the plain kernel."""
+	done = subprocess.run([find_program(argv[0]) or argv[0], *argv[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+		timeout=deadline, text=True, env={**os.environ, **(env or {})})
+	if done.returncode:
+		raise Failure("%s: exit status %d: %s" % (" ".join(argv)[:200], done.returncode, tail(done.stdout)))
+
+
 def become_subreaper():
 	"""Grandchildren whose parents die come to us, so that a test that leaves some behind is found out."""
 	PR_SET_CHILD_SUBREAPER = 36

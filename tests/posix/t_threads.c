@@ -381,6 +381,49 @@ static void one_comes_as_another_leaves(struct obs *o)
 	obs("bytes", got);
 }
 
+static void *write_for_echo(void *arg)
+{
+	struct obs *o = arg;
+	char buf[64];
+
+	for (long pos = 0; pos < 3000L * 64; pos += 64) {
+		pattern(buf, sizeof(buf), (uint64_t)pos, 9);
+		if (send(o->fd, buf, sizeof(buf), 0) != sizeof(buf))
+			return o;
+	}
+	shutdown(o->fd, SHUT_WR);
+	return NULL;
+}
+
+/* One thread writes, and makes the connection hot, while the other one sleeps in poll. */
+static void polls_while_another_writes(struct obs *o)
+{
+	char got[4096], want[4096];
+	struct pollfd p = { .fd = o->fd, .events = POLLIN };
+	pthread_t t;
+	void *failed;
+	long total = 0;
+	ssize_t n;
+
+	peer_start(o, op_echo, 3000, 64);
+	pthread_create(&t, NULL, write_for_echo, o);
+	while (total < 3000L * 64 && poll(&p, 1, (int)deadline_ms()) == 1) {
+		n = recv(o->fd, got, sizeof(got), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		pattern(want, (size_t)n, (uint64_t)total, 9);
+		if (memcmp(got, want, (size_t)n))
+			note("wrong bytes at %ld", total);
+		total += n;
+	}
+	note("total %ld", total);
+	pthread_join(t, &failed);
+	note("writer: %s", failed ? "fails" : "done");
+	obs("peer", peer_done(o));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -393,6 +436,7 @@ int main(int argc, char **argv)
 		{ "cancellation", cancellation, STREAM | UDP4, 0 },
 		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
 		{ "numbers reused", numbers_reused, SOLO, 0 },
+		{ "one thread polls while another writes", polls_while_another_writes, STREAM, 0 },
 		{ 0 },
 	};
 
