@@ -11,6 +11,13 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* A function that there is once in the library: it holds labels. */
+#ifdef __clang__
+#define GN_ONE_COPY __attribute__((noinline))
+#else
+#define GN_ONE_COPY __attribute__((noinline, noclone))
+#endif
+
 /* The struct of `type` whose `member` is at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

@@ -379,8 +379,9 @@ static void set_fork(struct gn_held *held, enum gn_fork_step step)
 	for (nfds_t i = 0; i < s->count; i++) {
 		struct entry *e = &s->entry[i];
 
-		if (e->so)
-			gn_count_fork(&e->so->refs, true, step);
+		if (!e->so)
+			continue;
+		gn_count_fork(&e->so->refs, true, step);
 		if (s->armed && e->inside)
 			gn_count_fork(&e->so->ep->rx.in_kernel, false, step);
 		if (!s->armed || !e->ring)

@@ -292,7 +292,7 @@ int gn_sigaction_raw(int sig, const struct gn_kernel_action *act, struct gn_kern
 
 static sighandler_t set_simply(int sig, sighandler_t handler, int flags, uint64_t mask, int *error)
 {
-	struct sigaction act = {.sa_flags = flags}, old;
+	struct sigaction act = {.sa_flags = flags}, old = {0};
 	int rc = -EINVAL;
 
 	memcpy(&act.sa_mask, &mask, sizeof mask);
@@ -317,7 +317,7 @@ sighandler_t gn_signal_sysv(int sig, sighandler_t handler, int *error)
 
 int gn_siginterrupt(int sig, int on)
 {
-	struct sigaction act;
+	struct sigaction act = {0};
 	int rc = gn_sigaction(sig, NULL, &act);
 
 	if (rc < 0)

@@ -19,7 +19,7 @@ struct words {
 /* Outside; a look for signals that were put off; the call; inside again. A handler that interrupts between gn_outside_begin and gn_outside_call finds
  * that the call was not made, and may move the thread to gn_outside_end (signals.c). The kernel puts a call that it restarts on
  * gn_outside_call again. */
-static __attribute__((noinline, noclone)) long call_outside(struct gn_thread *t, const struct words *w)
+static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 {
 	uint32_t depth = atomic_load_explicit(&t->inside, memory_order_relaxed);
 #if defined(__x86_64__)
@@ -257,7 +257,7 @@ void gn_sleep_fork(enum gn_fork_step step)
 			gn_count_fork(&held->so->refs, true, step);
 		if (held->count)
 			gn_count_fork(held->count, held->own, step);
-		if (held->seat)
+		if (held->so && held->seat)
 			gn_seat_fork(held->so, &held->seat, step);
 		if (held->fork)
 			held->fork(held, step);
