@@ -29,6 +29,7 @@
 #include "sock/sock.h"
 
 #define TRIES_MAX 200
+#define BIG_MISSES 8      /* times that gn_world.big may be somebody else's before it is waited for */
 #define WAIT_HEAT 4       /* operations between two looks at an offer */
 #define EDGE_WAITS 64     /* operations to wait for a connection to be read empty: gn_watches_wait() */
 #define SHARED_HEAT 32    /* operations between two looks whether relatives have let go */
@@ -166,6 +167,18 @@ static bool may_promote(struct gn_sock *so)
 	return true;
 }
 
+/* Not at the first attempt; but the two ends of a connection in two threads of one process may well try in step, and one lose for ever. */
+static bool big_take(struct gn_sock *so)
+{
+	if (!gn_lock_try(&gn_world.big)) {
+		if (++so->big_misses < BIG_MISSES)
+			return false;
+		gn_lock(&gn_world.big);
+	}
+	so->big_misses = 0;
+	return true;
+}
+
 void gn_promote_step(struct gn_sock *so, int fd)
 {
 	struct gn_name at;
@@ -174,7 +187,7 @@ void gn_promote_step(struct gn_sock *so, int fd)
 
 	if (unlikely(gn_peer_waits(so)) && gn_peer_settle(so, fd) < 0)
 		return;
-	if (atomic_load(&so->meets) != GN_SEG_NONE || !gn_lock_try(&gn_world.big))
+	if (atomic_load(&so->meets) != GN_SEG_NONE || !big_take(so))
 		return; /* another thread is at it, or the process forks: [LANE-3] */
 	if (atomic_load(&so->meets) == GN_SEG_NONE && may_promote(so)) {
 		rc = meeting_place(so, fd, &at);

@@ -70,7 +70,7 @@ struct gn_sock {
 	_Atomic uint32_t meets;          /* GN_SEG_* */
 	uint64_t inode, peer_inode;      /* AF_UNIX: of the two kernel sockets, once asked */
 	struct gn_expect expect;
-	uint32_t meet_tries;
+	uint32_t meet_tries, big_misses;
 	bool place_known;
 	uint32_t edge_waits;             /* times that was put off for the sake of edge-triggered watches */
 	bool settled;                    /* both directions switched: nothing left to try */
