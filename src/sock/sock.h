@@ -99,7 +99,7 @@ struct gn_sock {
 	bool last_private;               /* listeners: the face that the last caller used */
 	_Atomic uint32_t cpu;            /* published last */
 	struct gn_watch *watches;        /* registrations in epoll sets of this process */
-	struct gn_counts base;           /* traffic that was there before this process held the endpoint */
+	struct gn_counts *base;          /* traffic that was there before this process held the endpoint; NULL: none */
 	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
 	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
 	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */

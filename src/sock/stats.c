@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What this process moved, and by which lane: the lines of `gnezdo run --stats`. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sock/sock.h"
@@ -29,22 +30,33 @@ static void counts_read(const struct gn_ep *ep, struct gn_counts *c)
 
 void gn_stats_begin(struct gn_sock *so)
 {
-	counts_read(so->ep, &so->base);
+	static const struct gn_counts none;
+	struct gn_counts now;
+
+	counts_read(so->ep, &now);
+	if (memcmp(&now, &none, sizeof now) == 0)
+		return;
+	/* Only what was inherited has one, and keeps it: its last close may come from a signal handler, where free() may not. */
+	if (!so->base)
+		so->base = malloc(sizeof *so->base);
+	if (so->base)
+		*so->base = now;
 }
+
 
 /* Adds what went through `so` while this process held it. */
 static void sum_add(const struct gn_sock *so)
 {
 	struct gn_counts now;
 	uint64_t *to = (uint64_t *)&total.sum;
-	const uint64_t *base = (const uint64_t *)&so->base;
+	const uint64_t *base = (const uint64_t *)so->base;
 	const uint64_t *last = (const uint64_t *)&now;
 	uint32_t why = atomic_load(&so->ep->reason);
 	uint32_t state = atomic_load(&so->ep->state);
 
 	counts_read(so->ep, &now);
 	for (size_t i = 0; i < sizeof now / sizeof(uint64_t); i++)
-		to[i] += last[i] - base[i];
+		to[i] += last[i] - (base ? base[i] : 0);
 	if (state != GN_ESTAB && so->ep->type != SOCK_DGRAM)
 		return;
 	total.conns++;
