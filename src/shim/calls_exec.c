@@ -108,60 +108,68 @@ static size_t arguments_count(va_list args)
 	return count;
 }
 
-/* argv is the caller's, with room for count + 1. */
-static void arguments_read(va_list args, const char *first, char **argv, size_t count)
+/* argv is the caller's, with room for count + 1. What is read is gone from *args. */
+static void arguments_read(va_list *args, const char *first, char **argv, size_t count)
 {
 	argv[0] = (char *)(uintptr_t)first;
 	for (size_t i = 1; i <= count; i++)
-		argv[i] = va_arg(args, char *);
+		argv[i] = va_arg(*args, char *);
+}
+
+enum listed { LISTED, LISTED_PATH, LISTED_ENVIRONMENT };
+
+/* execl() and its like, by the call that takes a vector. */
+static int exec_listed(enum listed how, const char *file, const char *first, va_list args)
+{
+	char **argv;
+	size_t count;
+	va_list again;
+
+	va_copy(again, args);
+	count = arguments_count(again);
+	va_end(again);
+	argv = alloca((count + 1) * sizeof *argv);
+	va_copy(again, args); /* ours to read: after the arguments comes the environment, if one does */
+	arguments_read(&again, first, argv, count);
+	if (how == LISTED_ENVIRONMENT) {
+		char *const *envp = va_arg(again, char *const *);
+
+		va_end(again);
+		return execve(file, argv, envp);
+	}
+	va_end(again);
+	return how == LISTED_PATH ? execvp(file, argv) : execv(file, argv);
 }
 
 INTERPOSE(int, execl, (const char *path, const char *arg, ...))
 {
-	va_list args, again;
-	size_t count;
-	char **argv;
+	va_list args;
+	int rc;
 
 	va_start(args, arg);
-	va_copy(again, args);
-	count = arguments_count(args);
+	rc = exec_listed(LISTED, path, arg, args);
 	va_end(args);
-	argv = alloca((count + 1) * sizeof *argv);
-	arguments_read(again, arg, argv, count);
-	va_end(again);
-	return execv(path, argv);
+	return rc;
 }
 
 INTERPOSE(int, execlp, (const char *file, const char *arg, ...))
 {
-	va_list args, again;
-	size_t count;
-	char **argv;
+	va_list args;
+	int rc;
 
 	va_start(args, arg);
-	va_copy(again, args);
-	count = arguments_count(args);
+	rc = exec_listed(LISTED_PATH, file, arg, args);
 	va_end(args);
-	argv = alloca((count + 1) * sizeof *argv);
-	arguments_read(again, arg, argv, count);
-	va_end(again);
-	return execvp(file, argv);
+	return rc;
 }
 
 INTERPOSE(int, execle, (const char *path, const char *arg, ...))
 {
-	va_list args, again;
-	char *const *envp;
-	size_t count;
-	char **argv;
+	va_list args;
+	int rc;
 
 	va_start(args, arg);
-	va_copy(again, args);
-	count = arguments_count(args);
+	rc = exec_listed(LISTED_ENVIRONMENT, path, arg, args);
 	va_end(args);
-	argv = alloca((count + 1) * sizeof *argv);
-	arguments_read(again, arg, argv, count);
-	envp = va_arg(again, char *const *);
-	va_end(again);
-	return execve(path, argv, envp);
+	return rc;
 }
