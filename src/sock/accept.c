@@ -205,8 +205,8 @@ int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len,
 	new = gn_get(c);
 	if (new && gn_flag(new->ep, GN_EP_EMULATED))
 		gn_name_out(new, addr, len, true);
-	else
-		gn_sys_getpeername(c, addr, len);
+	else if (gn_sys_getpeername(c, addr, len) == -ENOTCONN && new && new->ep->domain != AF_UNIX) /* reset before it was accepted */
+		gn_name_out(new, addr, len, true);
 	if (new)
 		gn_put(new);
 	return c;

@@ -230,8 +230,10 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 	int rc = -EADDRINUSE;
 
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRINUSE; i++) {
-		while (!fixed && (from->port = port_pick()) == dest->port)
-			; /* the kernel would not choose it either: it is taken */
+		if (!fixed)
+			from->port = port_pick();
+		if (!fixed && from->port == dest->port)
+			continue; /* the kernel would not choose it either: it is taken */
 		gn_name_caller(&name, from, dest);
 		rc = gn_sys_bind(u, &name.sun, name.len);
 		if (fixed)

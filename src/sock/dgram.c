@@ -25,14 +25,7 @@ static bool is_on_ring(const struct gn_pair *p)
 
 static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by_force)
 {
-	struct msghdr msg = {
-		.msg_name = io->name,
-		.msg_namelen = io->name_len,
-		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-		.msg_iovlen = io->iovcnt,
-		.msg_control = io->control,
-		.msg_controllen = io->control_len,
-	};
+	struct msghdr msg = gn_io_msg(io);
 	struct gn_held held = {.so = so, .count = &so->ep->tx.in_kernel};
 	ssize_t rc;
 
@@ -232,20 +225,12 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 static ssize_t recv_special(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_held held = {.so = so};
-	struct msghdr msg = {
-		.msg_name = io->name,
-		.msg_namelen = io->name_len,
-		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-		.msg_iovlen = io->iovcnt,
-		.msg_control = io->control,
-		.msg_controllen = io->control_len,
-	};
+	struct msghdr msg = gn_io_msg(io);
 	ssize_t rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_recvmsg, fd, (long)&msg, io->flags, 0, 0, 0);
 
 	if (rc >= 0) {
 		io->name_len = msg.msg_namelen;
-		io->control_len = msg.msg_controllen;
-		io->out_flags = msg.msg_flags;
+		gn_io_answer(io, &msg);
 	}
 	return rc;
 }

@@ -274,14 +274,9 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		}
 		if (ring_is_first(so)) /* a bell may have opened it just now */
 			return -ERESTART;
-		msg = (struct msghdr){
-			.msg_name = &taken->from,
-			.msg_namelen = sizeof taken->from,
-			.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-			.msg_iovlen = io->iovcnt,
-			.msg_control = io->control,
-			.msg_controllen = io->control_len,
-		};
+		msg = gn_io_msg(io);
+		msg.msg_name = &taken->from;
+		msg.msg_namelen = sizeof taken->from;
 		rc = gn_sys_recvmsg(fd, &msg, (io->flags & ~MSG_WAITALL) | MSG_DONTWAIT);
 		if (rc < 0)
 			return rc;
@@ -291,8 +286,7 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	if (io->name)
 		memcpy(io->name, &taken->from, GN_MIN(io->name_len, msg.msg_namelen));
 	io->name_len = io->name ? msg.msg_namelen : 0;
-	io->control_len = msg.msg_controllen;
-	io->out_flags = msg.msg_flags;
+	gn_io_answer(io, &msg);
 	if (!(io->flags & MSG_PEEK)) {
 		atomic_fetch_add_explicit(&so->ep->rx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
 		atomic_fetch_add_explicit(&so->ep->rx.kernel_msgs, 1, memory_order_relaxed);

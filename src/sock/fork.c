@@ -8,6 +8,7 @@
  */
 #include "sock/api.h"
 #include "sock/inside.h"
+#include "sock/signals.h"
 #include "sock/sleep.h"
 
 static void for_each_sock(void (*f)(struct gn_sock *))
@@ -72,13 +73,20 @@ static void fork_end(void)
 	gn_inside_end();
 }
 
-void gn_fork_child(void)
+/* Of this process alone: other threads of the parent that held these locks are not here. */
+static void process_begins(void)
 {
 	gn_tid_forget();
 	gn_world.pid = gn_sys_getpid();
 	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
 	gn_epoll_forked();
+	gn_signals_forked();
+}
+
+void gn_fork_child(void)
+{
+	process_begins();
 	gn_stats_reset();
 	gn_world.stats = gn_world.stats_wanted;
 	for_each_sock(child_sock);
@@ -114,11 +122,8 @@ void gn_adopt(struct gn_sock *so)
 {
 	if (gn_sys_getpid() == gn_world.pid)
 		return;
-	gn_tid_forget();
 	gn_world_lent = 0;
-	gn_world.pid = gn_sys_getpid();
-	atomic_store(&gn_world.big, 0);
-	gn_epoll_forked();
+	process_begins();
 	atomic_fetch_add(&so->ep->holders, 1);
 	so->seat = gn_ep_join(so->ep);
 }

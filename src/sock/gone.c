@@ -28,10 +28,8 @@ static bool ring_was_reset(const struct gn_sock *so)
 /* Does the mark end what is left to read? Behind more than this much data it is found when that is read. */
 bool gn_mark_is_there(const struct gn_sock *so, int fd)
 {
-	char data[16384];
-	struct iovec iov = {data, sizeof data};
+	struct iovec iov = {gn_waste, sizeof gn_waste};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
 	ssize_t n;
 
 	if (!gn_flag(so->ep, GN_EP_EMULATED))

@@ -23,6 +23,7 @@ struct gn_thread {
 	_Atomic uint32_t how;     /* enum gn_sleep_how of the call that is about to sleep */
 	_Atomic uint32_t cut;     /* a handler without SA_RESTART has run */
 	_Atomic uint32_t async;   /* asleep, to be cancelled at any instruction */
+	_Atomic uint32_t forks;   /* counted up by each: a handler that forks leaves two in the call that it interrupted */
 	uint32_t kept_count;      /* real-time signals that were put off */
 	siginfo_t kept[GN_KEPT];
 	uint32_t wants_async;     /* the program asked for PTHREAD_CANCEL_ASYNCHRONOUS */

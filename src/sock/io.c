@@ -5,7 +5,13 @@
 #include <limits.h>
 #include <string.h>
 
+#include "sock/sleep.h"
+
+#define COPY_BYTES 65536 /* of sendfile, at a time: as many as the kernel's, which fills a pipe */
+#define DISCARD_MAX 16 /* times gn_waste, in one call */
 #define BIG_BUFFER (4 << 20) /* what TCP lets a sender run ahead; AF_UNIX starts with 208 KiB */
+
+char gn_waste[GN_WASTE_BYTES];
 
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put)
 {
@@ -150,7 +156,7 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 /* Urgent bytes travel in the kernel lane, after which their sender went back. */
 static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)io->iov, .msg_iovlen = io->iovcnt};
+	struct msghdr msg;
 	ssize_t rc;
 
 	if (so->ep->type != SOCK_STREAM)
@@ -159,7 +165,10 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 		return -EINVAL; /* none was sent */
 	io->name_len = 0;
 	io->control_len = 0;
+	msg = gn_io_msg(io);
 	rc = gn_sys_recvmsg(fd, &msg, io->flags);
+	if (rc >= 0)
+		gn_io_answer(io, &msg);
 	if (rc > 0 && !(io->flags & MSG_PEEK))
 		gn_urgent_was_read(so);
 	return rc;
@@ -186,16 +195,16 @@ static void name_out(struct gn_sock *so, int fd, struct gn_io *io)
 }
 
 /* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
-static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
+ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io))
 {
-	char waste[16384];
-	struct iovec iov = {waste, GN_MIN(io->total, sizeof waste)};
-	struct gn_io into = {.iov = &iov, .iovcnt = 1, .total = iov.iov_len, .flags = io->flags & ~MSG_TRUNC};
-	ssize_t rc = gn_stream_recv(so, fd, &into);
+	struct iovec iov[DISCARD_MAX];
+	struct gn_io into = {.iov = iov, .flags = io->flags & ~MSG_TRUNC};
 
+	for (; into.iovcnt < DISCARD_MAX && into.total < io->total; into.total += iov[into.iovcnt++].iov_len)
+		iov[into.iovcnt] = (struct iovec){gn_waste, GN_MIN(io->total - into.total, sizeof gn_waste)};
 	io->name_len = 0;
 	io->control_len = 0;
-	return rc;
+	return recv(so, fd, &into);
 }
 
 /* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)). */
@@ -224,7 +233,7 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 		return -EAGAIN;
 	if (unlikely(io->flags & MSG_TRUNC) && gn_flag(so->ep, GN_EP_EMULATED) && !(io->flags & MSG_PEEK))
-		return recv_discard(so, fd, io);
+		return gn_recv_discard(so, fd, io, gn_stream_recv);
 	if (unlikely(!so->settled))
 		gn_settle(so, fd);
 	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
@@ -391,24 +400,54 @@ ssize_t gn_writev(struct gn_sock *so, int fd, const struct msghdr *msg, int flag
 	return total <= 0 ? total : gn_sendmsg(so, fd, msg, flags);
 }
 
-/* From a file through a buffer: to the ring, and where how many messages go, or the error, are not what the kernel's sendfile(2) would tell.
- * A record is one buffer, as the kernel makes them (a pipe full of pages). */
-static ssize_t sendfile_copy(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+/* What sendfile copies through. A large buffer is kept for the next call. */
+struct copying {
+	struct gn_held held;
+	char *buffer;
+	size_t size;
+	char few[4096]; /* for little, and where there is no memory */
+};
+
+static char *_Atomic copy_buffer;
+
+static void copying_end(struct gn_held *held)
 {
-	char buf[65536];
+	struct copying *c = container_of(held, struct copying, held);
+	char *none = NULL;
+
+	if (c->buffer != c->few && !atomic_compare_exchange_strong(&copy_buffer, &none, c->buffer))
+		gn_sys_munmap(c->buffer, c->size);
+}
+
+static void copying_begin(struct copying *c, size_t len)
+{
+	char *large = len > sizeof c->few ? atomic_exchange(&copy_buffer, NULL) : NULL;
+	void *map;
+
+	if (len > sizeof c->few && !large &&
+	    gn_sys_mmap(&map, NULL, COPY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == 0)
+		large = map;
+	c->held = (struct gn_held){.undo = copying_end};
+	c->buffer = large ? large : c->few;
+	c->size = large ? COPY_BYTES : sizeof c->few;
+	gn_held_push(&c->held);
+}
+
+static ssize_t copy_pieces(const struct copying *c, struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+{
 	ssize_t done = 0;
 
 	while ((size_t)done < len) {
-		size_t want = GN_MIN(len - (size_t)done, sizeof buf);
+		size_t want = GN_MIN(len - (size_t)done, c->size);
 		off_t here = at ? *at : gn_sys_lseek(from, 0, SEEK_CUR);
 		ssize_t got, put;
 
 		if (here < 0)
 			return done ? done : -EINVAL;
-		got = gn_sys_pread(from, buf, want, here);
+		got = gn_sys_pread(from, c->buffer, want, here);
 		if (got <= 0)
 			return done ? done : got;
-		put = gn_send_buf(so, fd, buf, (size_t)got, 0);
+		put = gn_send_buf(so, fd, c->buffer, (size_t)got, 0);
 		if (put < 0)
 			return done ? done : put;
 		done += put;
@@ -420,6 +459,20 @@ static ssize_t sendfile_copy(struct gn_sock *so, int fd, int from, off_t *at, si
 			break;
 	}
 	return done;
+}
+
+/* From a file through a buffer: to the ring, and where how many messages go, or the error, are not what the kernel's sendfile(2) would tell.
+ * A record is one buffer, as the kernel makes them (a pipe full of pages). */
+static ssize_t sendfile_copy(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
+{
+	struct copying c;
+	ssize_t rc;
+
+	copying_begin(&c, len);
+	rc = copy_pieces(&c, so, fd, from, at, len);
+	gn_held_pop(&c.held);
+	copying_end(&c.held);
+	return rc;
 }
 
 ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)

@@ -27,6 +27,26 @@ static inline uint64_t gn_deadline(uint64_t timeout_ns)
 	return timeout_ns ? gn_now_ns() + timeout_ns : 0;
 }
 
+/* The message as sendmsg(2) and recvmsg(2) take it. */
+static inline struct msghdr gn_io_msg(const struct gn_io *io)
+{
+	return (struct msghdr){
+		.msg_name = io->name,
+		.msg_namelen = io->name_len,
+		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
+		.msg_iovlen = io->iovcnt,
+		.msg_control = io->control,
+		.msg_controllen = io->control_len,
+	};
+}
+
+/* What recvmsg() said beside the bytes, but for the name. */
+static inline void gn_io_answer(struct gn_io *io, const struct msghdr *msg)
+{
+	io->control_len = msg->msg_controllen;
+	io->out_flags = msg->msg_flags;
+}
+
 /* Where the kernel lane of the receiving half ends: a position, UINT64_MAX while the peer has not switched. */
 static inline uint64_t gn_kernel_until(const struct gn_sock *so)
 {
@@ -69,6 +89,7 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 ssize_t gn_recv_end(struct gn_sock *so, int fd);             /* 0, or -ECONNRESET once when it is due */
 
 /* io.c */
+ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io));
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put);
 
 /* dgram.c */

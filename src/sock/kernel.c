@@ -44,15 +44,14 @@ static ssize_t send_plain(struct gn_sock *so, int fd, struct gn_io *io, int flag
 {
 	struct gn_half *half = &so->ep->tx;
 	bool waits = !gn_io_nonblock(so, flags);
-	struct msghdr msg = {
-		.msg_name = emulated ? NULL : io->name,
-		.msg_namelen = emulated ? 0 : io->name_len,
-		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-		.msg_iovlen = io->iovcnt,
-		.msg_control = emulated ? NULL : io->control,
-		.msg_controllen = emulated ? 0 : io->control_len,
-	};
+	struct msghdr msg = gn_io_msg(io);
 
+	if (emulated) {
+		msg.msg_name = NULL;
+		msg.msg_namelen = 0;
+		msg.msg_control = NULL;
+		msg.msg_controllen = 0;
+	}
 	if (io->iovcnt == 1 && !msg.msg_control)
 		return call(so, half, waits, GN_SLEEP_CALL, SYS_sendto, fd, (long)io->iov->iov_base, (long)io->iov->iov_len, flags,
 			    (long)msg.msg_name, (long)msg.msg_namelen);
@@ -105,14 +104,7 @@ static ssize_t recv_plain(struct gn_sock *so, int fd, struct gn_io *io, int flag
 {
 	struct gn_half *half = &so->ep->rx;
 	bool waits = !gn_io_nonblock(so, flags);
-	struct msghdr msg = {
-		.msg_name = io->name,
-		.msg_namelen = io->name_len,
-		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-		.msg_iovlen = io->iovcnt,
-		.msg_control = io->control,
-		.msg_controllen = io->control_len,
-	};
+	struct msghdr msg = gn_io_msg(io);
 	ssize_t rc;
 
 	if (io->iovcnt == 1 && !io->control && !io->name && !io->out_flags) {
@@ -122,8 +114,7 @@ static ssize_t recv_plain(struct gn_sock *so, int fd, struct gn_io *io, int flag
 	rc = call(so, half, waits, how, SYS_recvmsg, fd, (long)&msg, flags, 0, 0, 0);
 	if (rc >= 0) {
 		io->name_len = msg.msg_namelen;
-		io->control_len = msg.msg_controllen;
-		io->out_flags = msg.msg_flags;
+		gn_io_answer(io, &msg);
 	}
 	return rc;
 }
@@ -200,24 +191,12 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc > 0 ? 0 : rc;
 }
 
-/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
-static ssize_t recv_discard(struct gn_sock *so, int fd, struct gn_io *io)
-{
-	char waste[16384];
-	struct iovec iov = {waste, GN_MIN(io->total, sizeof waste)};
-	struct gn_io into = {.iov = &iov, .iovcnt = 1, .total = iov.iov_len, .flags = io->flags & ~MSG_TRUNC};
-
-	io->name_len = 0;
-	io->control_len = 0;
-	return recv_emulated(so, fd, &into);
-}
-
 static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
 
 	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
-		return recv_discard(so, fd, io);
+		return gn_recv_discard(so, fd, io, recv_emulated);
 	if (unlikely(!io->total))
 		return recv_none(so, fd, io);
 	io->name = NULL;
@@ -354,8 +333,7 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 			gn_reset_seen(so);
 			rc--;
 		} else {
-			io->control_len = msg.msg_controllen;
-			io->out_flags = msg.msg_flags;
+			gn_io_answer(io, &msg);
 			io->from_kernel = true;
 		}
 	}
@@ -378,8 +356,7 @@ ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 	}
 	rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
 	if (unlikely(rc > 0 && msg.msg_control && msg.msg_controllen)) {
-		io->control_len = msg.msg_controllen;
-		io->out_flags = msg.msg_flags;
+		gn_io_answer(io, &msg);
 		io->from_kernel = true;
 	}
 	if (likely(rc <= 0 || !(msg.msg_flags & MSG_CTRUNC) || !gn_flag(so->ep, GN_EP_EMULATED)) || !gn_mark_is_in(fd, rc, (size_t)rc == room))

@@ -103,11 +103,9 @@ static bool left_unread(struct gn_sock *so, int fd)
 /* What is left unread at a close becomes a reset in the kernel lane. TCP's peer has our end of stream already, and reads up to that. */
 static void read_rest(const struct gn_sock *so, int fd)
 {
-	char waste[16384];
-
 	if (!gn_flag(so->ep, GN_EP_EMULATED) || !atomic_load(&so->ep->tx.shut) || gn_tx_shared(so) || so->eof)
 		return;
-	for (int i = 0; i < 256 && gn_sys_recv(fd, waste, sizeof waste, MSG_DONTWAIT) > 0; i++)
+	for (int i = 0; i < 256 && gn_sys_recv(fd, gn_waste, sizeof gn_waste, MSG_DONTWAIT) > 0; i++)
 		;
 }
 

@@ -199,6 +199,7 @@ static int give_up(struct gn_sock *so, int fd, int error)
 	so->ep->local = q->before;
 	gn_unhide_close(&q->caller);
 	if (!error) {
+		gn_sys_fcntl(q->tcp, F_SETFL, O_RDWR | O_NONBLOCK); /* no wait here, inside; change() takes it off again */
 		rc = gn_sys_connect(q->tcp, &ss, len); /* bound or not, the caller's name is free again */
 		error = rc < 0 && rc != -EINPROGRESS ? -rc : 0;
 	}

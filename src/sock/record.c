@@ -117,12 +117,7 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
  * the ring's: what was there before the lane word was looked at is none of these. */
 static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool open)
 {
-	struct msghdr msg = {
-		.msg_iov = (struct iovec *)(uintptr_t)io->iov,
-		.msg_iovlen = io->iovcnt,
-		.msg_control = io->control,
-		.msg_controllen = io->control_len,
-	};
+	struct msghdr msg = gn_io_msg(io);
 	struct pollfd end = {fd, POLLRDHUP, 0};
 	ssize_t rc;
 	char byte;
@@ -134,6 +129,7 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 		if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
 			return GN_OTHER_LANE;
 	}
+	msg.msg_name = NULL; /* io.c: name_out() */
 	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
 	if (unlikely(rc == -EAGAIN) && !open)
 		return -ECONNRESET; /* what was sent before the switch is there, or the peer lies: [RING-2] */
@@ -141,8 +137,7 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 		atomic_fetch_add(&so->ep->rx.kernel_msgs, 1); /* the packet is lost, and its place counts */
 	if (rc < 0)
 		return rc;
-	io->control_len = msg.msg_controllen;
-	io->out_flags = msg.msg_flags;
+	gn_io_answer(io, &msg);
 	io->from_kernel = true;
 	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_poll(&end, 1, 0) == 1) /* not just an empty packet */
 		gn_peer_may_be_gone(so, fd, 0);

@@ -132,21 +132,48 @@ static void relay_run(struct relay *r)
 	}
 }
 
-/* The relay's own process: nothing but the two descriptors, deaf to the terminal. */
-static _Noreturn void relay_main(struct gn_sock *so, int ring, int plain)
+/* All descriptors but these two, which may be one. */
+static void close_others(int a, int b)
 {
-	static struct relay r;
-	unsigned int low = (unsigned int)GN_MIN(ring, plain), high = (unsigned int)GN_MAX(ring, plain);
-	sigset_t all;
+	unsigned int low = (unsigned int)GN_MIN(a, b), high = (unsigned int)GN_MAX(a, b);
 
-	sigfillset(&all);
-	gn_sys_sigprocmask(SIG_BLOCK, &all, NULL);
-	gn_raw3(SYS_setsid, 0, 0, 0);
 	if (low > 0)
 		gn_sys_close_range(0, low - 1, 0);
 	if (low + 1 < high)
 		gn_sys_close_range(low + 1, high - 1, 0);
 	gn_sys_close_range(high + 1, ~0u, 0);
+}
+
+/* In a process of our own that gn_fork() has counted: it is no holder of what its parent has beside `so`, which may be on the ring still or
+ * get there. */
+static void leave_others(const struct gn_sock *so)
+{
+	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
+		struct gn_sock *other = atomic_load(&gn_world.table[fd]);
+
+		if ((uintptr_t)other <= 1 || other == so)
+			continue;
+		atomic_store(&gn_world.table[fd], NULL);
+		if (--other->fds == 0 && other->kind == GN_KIND_SOCK)
+			gn_ep_leave(other->ep);
+	}
+}
+
+static bool is_counted(void)
+{
+	return gn_sys_getpid() == gn_world.pid;
+}
+
+/* The relay's own process: nothing but the two descriptors, deaf to the terminal. */
+static _Noreturn void relay_main(struct gn_sock *so, int ring, int plain)
+{
+	static struct relay r;
+	sigset_t all;
+
+	sigfillset(&all);
+	gn_sys_sigprocmask(SIG_BLOCK, &all, NULL);
+	gn_raw3(SYS_setsid, 0, 0, 0);
+	close_others(ring, plain);
 	gn_world.stats = false;
 	r.so = so;
 	r.ring = ring;
@@ -166,6 +193,8 @@ static int relay_start(struct gn_sock *so, int ring, int plain)
 		return -errno;
 	if (pid == 0) {
 		pid = gn_fork(gn_real.fork);
+		if (is_counted())
+			leave_others(pid ? NULL : so);
 		if (pid)
 			gn_sys_exit_group(0);
 		gn_adopt(so);
@@ -297,12 +326,13 @@ void gn_forward_callers(int private_fd)
 	gn_raw3(SYS_setsid, 0, 0, 0);
 	for (; c >= 0; c = next_caller(private_fd, &name)) {
 		if (gn_real.fork() == 0) {
-			gn_sys_close_range(0, (unsigned int)c - 1, 0);
-			gn_sys_close_range((unsigned int)c + 1, ~0u, 0);
+			close_others(c, c);
 			forward_main(c, &name);
 		}
 		gn_sys_close(c);
 	}
+	if (is_counted())
+		leave_others(NULL);
 	gn_sys_exit_group(0);
 }
 
@@ -368,7 +398,8 @@ void gn_before_passing(const struct msghdr *msg)
 	struct cmsghdr *c;
 
 	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
-		size_t count = c->cmsg_len >= CMSG_LEN(0) ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+		size_t left = msg->msg_controllen - (size_t)((const char *)c - (const char *)msg->msg_control);
+		size_t count = c->cmsg_len >= CMSG_LEN(0) ? (GN_MIN(c->cmsg_len, left) - CMSG_LEN(0)) / sizeof(int) : 0;
 		const int *fds = (const int *)(const void *)CMSG_DATA(c);
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)

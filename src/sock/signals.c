@@ -177,6 +177,7 @@ static void trampoline(int sig, siginfo_t *info, void *context)
 	struct gn_thread *t = &gn_thread;
 	uintptr_t handler = atomic_load(&actions[sig].handler);
 	uint32_t flags = atomic_load(&actions[sig].flags), how = atomic_load_explicit(&t->how, memory_order_relaxed);
+	uint32_t forks = atomic_load_explicit(&t->forks, memory_order_relaxed);
 
 	/* In a sandbox the calls for that may be forbidden; what is left to us there holds a lock seldom, and a thread's own lock is no
 	 * obstacle to it (gn_lock_slow). */
@@ -191,7 +192,8 @@ static void trampoline(int sig, siginfo_t *info, void *context)
 	run(sig, info, context, handler);
 	if (!(flags & SA_RESTART))
 		atomic_store_explicit(&t->cut, 1, memory_order_relaxed);
-	end_the_wait(context, how, flags & SA_RESTART);
+	/* Where two are in one sleep now, both begin it anew: it is another one beside others (sleep_in() in wait.c). */
+	end_the_wait(context, how, (flags & SA_RESTART) && atomic_load_explicit(&t->forks, memory_order_relaxed) == forks);
 }
 
 static bool is_handler(uintptr_t h)
@@ -288,6 +290,12 @@ int gn_sigaction_raw(int sig, const struct gn_kernel_action *act, struct gn_kern
 	gn_unlock(&setting);
 	gn_inside_end();
 	return rc;
+}
+
+/* A child of fork: who held the lock in the parent is not here. */
+void gn_signals_forked(void)
+{
+	atomic_store(&setting, 0);
 }
 
 static sighandler_t set_simply(int sig, sighandler_t handler, int flags, uint64_t mask, int *error)

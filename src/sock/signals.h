@@ -22,5 +22,6 @@ int gn_siginterrupt(int sig, int on);
 sighandler_t gn_signal_bsd(int sig, sighandler_t handler, int *error);
 sighandler_t gn_signal_sysv(int sig, sighandler_t handler, int *error);
 sighandler_t gn_sigset(int sig, sighandler_t handler, int *error);
+void gn_signals_forked(void); /* in the child */
 
 #endif

@@ -252,6 +252,8 @@ void gn_count_fork(_Atomic uint32_t *count, bool own, enum gn_fork_step step)
 
 void gn_sleep_fork(enum gn_fork_step step)
 {
+	if (step == GN_FORK_BEFORE)
+		atomic_store_explicit(&gn_thread.forks, gn_thread.forks + 1, memory_order_relaxed);
 	for (struct gn_held *held = gn_thread.held; held; held = held->below) {
 		if (held->so)
 			gn_count_fork(&held->so->refs, true, step);

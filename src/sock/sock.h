@@ -256,6 +256,10 @@ static inline void gn_rx_lock(struct gn_sock *so, int fd)
 		gn_rx_mend(so, fd);
 }
 
+/* io.c: where bytes go that nobody wants, of all threads, for nobody reads them. The program's stacks may be small. */
+#define GN_WASTE_BYTES 65536
+extern char gn_waste[GN_WASTE_BYTES];
+
 /* gone.c */
 bool gn_peer_closed(const struct gn_sock *so);
 bool gn_reset_is_true(const struct gn_sock *so);         /* what the kernel says of a reset, or only a bell left unread */

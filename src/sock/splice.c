@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* splice(2) with an endpoint on the ring at one end: through a buffer, no byte taken that cannot be delivered. */
+#include <limits.h>
 #include <sys/ioctl.h>
 
 #include "sock/api.h"
@@ -8,15 +9,36 @@
 #define PIECE 16384
 #define NONBLOCK_FLAG 2u /* SPLICE_F_NONBLOCK, fcntl.h */
 
+/* Up to how many bytes a write to this pipe takes without waiting; as splice(2), that waits for any room at all. -EAGAIN, -EINTR. */
+static ssize_t room_in_pipe(struct gn_sock *so, int to, bool nonblock)
+{
+	struct gn_held held = {.so = so};
+	struct pollfd p = {to, POLLOUT, 0};
+	int queued = 0, size, rc;
+
+	if (gn_sys_fcntl(to, F_GETFL, 0) & O_NONBLOCK)
+		return PIECE; /* it says so itself */
+	do {
+		rc = nonblock ? gn_sys_poll(&p, 1, 0) : gn_sleep_ppoll(GN_SLEEP_RESTART, &held, &p, 1, NULL, NULL);
+	} while (rc == GN_SLEEP_AGAIN);
+	if (rc <= 0)
+		return rc < 0 ? rc : -EAGAIN;
+	size = gn_sys_fcntl(to, F_GETPIPE_SZ, 0);
+	if (size < PIPE_BUF || gn_sys_ioctl(to, FIONREAD, &queued) < 0 || queued > 0)
+		return PIPE_BUF; /* it is counted in pages: one is free */
+	return GN_MIN(size, PIECE);
+}
+
 /* From the socket to a pipe: first peek, then write, then take what was written. */
 static ssize_t from_ring(struct gn_sock *so, int fd, int to, size_t len, unsigned int flags)
 {
 	struct gn_held held = {.so = so};
 	char data[PIECE];
 	bool wait = !(flags & NONBLOCK_FLAG) || gn_flag(so->ep, GN_EP_EMULATED); /* TCP means the pipe alone */
-	ssize_t n = gn_recv_buf(so, fd, data, GN_MIN(len, sizeof data), MSG_PEEK | (wait ? 0 : MSG_DONTWAIT));
-	ssize_t put;
+	ssize_t n = room_in_pipe(so, to, flags & NONBLOCK_FLAG), put;
 
+	if (n > 0)
+		n = gn_recv_buf(so, fd, data, GN_MIN(len, (size_t)n), MSG_PEEK | (wait ? 0 : MSG_DONTWAIT));
 	if (n <= 0)
 		return n;
 	put = gn_sleep(GN_SLEEP_CALL, &held, SYS_write, to, (long)data, n, 0, 0, 0);

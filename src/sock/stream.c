@@ -210,8 +210,7 @@ static void take_control(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (gn_flag(so->ep, GN_EP_EMULATED) || gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC))) < 0)
 		return;
-	io->control_len = msg.msg_controllen;
-	io->out_flags = msg.msg_flags;
+	gn_io_answer(io, &msg);
 	io->from_kernel = true;
 }
 

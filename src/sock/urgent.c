@@ -37,12 +37,11 @@ short gn_urgent_mend(struct gn_sock *so, int fd, short bits)
 /* The kernel's count goes on holding urgent bytes that were passed over, and the mark of a reset (gn_leave_mark); a look does not. */
 int gn_urgent_unread(struct gn_sock *so, int fd, int there)
 {
-	char data[65536];
-	struct iovec iov = {data, sizeof data};
+	struct iovec iov = {gn_waste, sizeof gn_waste};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
-	if (!gn_flag(so->ep, GN_EP_EMULATED) || there <= 0 || there > (int)sizeof data)
+	if (!gn_flag(so->ep, GN_EP_EMULATED) || there <= 0 || there > (int)sizeof gn_waste)
 		return there;
 	if (gn_is_at_mark(fd))
 		return 0;

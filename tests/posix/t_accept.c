@@ -99,6 +99,34 @@ static void caller_already_gone(struct obs *o)
 	}
 }
 
+/* A caller on the kernel's own TCP (SO_LINGER 0 before it calls) that has reset: its address is told all the same. */
+static void address_of_one_that_reset(struct obs *o)
+{
+	static const uint32_t inet[] = { TCP4, TCP6 };
+	struct obs_name at, own;
+	struct sockaddr_storage from;
+	socklen_t len;
+
+	(void)o;
+	for (size_t k = 0; k < sizeof(inet) / sizeof(inet[0]); k++) {
+		int lfd = listener(inet[k], 10, &at), c = sock_of(inet[k], 0), a;
+
+		obs_kind(inet[k]);
+		linger(c, 0);
+		obs("connect", connect(c, (const struct sockaddr *)&at.sa, at.len));
+		name_get(c, &own);
+		settle(lfd);
+		close(c);
+		memset(&from, 0x55, sizeof(from));
+		len = sizeof(from);
+		a = accept(lfd, (struct sockaddr *)&from, &len);
+		note("accepted %d, length %u, its address %d", a >= 0, len, len == own.len && !memcmp(&from, &own.sa, len));
+		obs_recv(a, 10, 0);
+		close(a);
+		close(lfd);
+	}
+}
+
 /* Connected by the kernel but never accepted: the caller is reset when the listener closes. */
 static void listener_closes(struct obs *o)
 {
@@ -478,6 +506,7 @@ int main(int argc, char **argv)
 		{ "flags of accept4", flags, SOLO, 0 },
 		{ "callers in order", in_order, SOLO, 0 },
 		{ "callers already gone", caller_already_gone, SOLO, 0 },
+		{ "the address of one that reset", address_of_one_that_reset, SOLO, 0 },
 		{ "a listener that closes on its callers", listener_closes, SOLO, 0 },
 		{ "a full local queue", local_queue, SOLO, 0 },
 		{ "a full local queue blocks", local_queue_blocks, SOLO, 0 },

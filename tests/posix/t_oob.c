@@ -128,6 +128,26 @@ static void urgent_in_the_middle_of_much(struct obs *o)
 	note("marks: %d", marks);
 }
 
+/* Beside the byte: flags, no name, no control data. */
+static void by_recvmsg(struct obs *o)
+{
+	static const int flags[] = { MSG_OOB | MSG_PEEK, MSG_OOB, MSG_OOB };
+
+	peer_text(o, op_puts, 0, "abc");
+	peer_text(o, op_puts, MSG_OOB, "U");
+	obs_poll_until(o->fd, POLLPRI);
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_storage name;
+		char byte = '-', control[100];
+		struct iovec iov = { &byte, 1 };
+		struct msghdr msg = { &name, sizeof(name), &iov, 1, control, sizeof(control), 0 };
+
+		if (obs("recvmsg", recvmsg(o->fd, &msg, flags[i])) >= 0)
+			note("%c, name %u, control %zu, flags %#x", byte, msg.msg_namelen, msg.msg_controllen, (unsigned)msg.msg_flags);
+	}
+	obs_recv(o->fd, 10, 0);
+}
+
 static void not_for_datagrams(struct obs *o)
 {
 	obs_send(o->fd, "x", MSG_OOB);
@@ -145,6 +165,7 @@ int main(int argc, char **argv)
 		{ "SIGURG", signal_urg, STREAM, 0 },
 		{ "life goes on", life_goes_on, STREAM, 0 },
 		{ "in the middle of much data", urgent_in_the_middle_of_much, TCP, 0 },
+		{ "by recvmsg", by_recvmsg, STREAM, 0 },
 		{ "not for datagrams", not_for_datagrams, DGRAM | SEQ, 0 },
 		{ 0 },
 	};

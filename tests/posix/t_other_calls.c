@@ -87,6 +87,38 @@ static void splice_of_what_is_left(struct obs *o)
 	obs_bytes("read", buf, read(p[0], buf, sizeof(buf)));
 }
 
+/* A pipe that is full, then has a page of room: it takes what fits, and nobody waits who does not want to. */
+static void splice_to_a_full_pipe(struct obs *o)
+{
+	static char filler[65536], buf[65536];
+	int p[2];
+	long moved = 0;
+	ssize_t rc;
+
+	if (pipe(p) || fcntl(p[1], F_SETPIPE_SZ, 16384) != 16384)
+		die("pipe");
+	memset(filler, 'f', sizeof(filler));
+	obs("filler", write(p[1], filler, 16384));
+	peer(o, op_send, 20000, 0);
+	settle(o->fd);
+	obs("splice, full", splice(o->fd, NULL, p[1], NULL, 20000, SPLICE_F_NONBLOCK));
+	obs("a page", read(p[0], buf, 4096));
+	rc = splice(o->fd, NULL, p[1], NULL, 20000, SPLICE_F_NONBLOCK);
+	note("splice, a page free: %d", rc > 0 && rc < 20000);
+	moved = rc;
+	rc = read(p[0], buf, 12288);
+	note("filler: %zd, all of it %d", rc, rc == 12288 && !memcmp(buf, filler, 12288));
+	for (long have = 0; have < 20000; have += rc) {
+		while (moved - have == 0 && (rc = splice(o->fd, NULL, p[1], NULL, (size_t)(20000 - moved), 0)) > 0)
+			moved += rc;
+		rc = read(p[0], buf + have, (size_t)(20000 - have));
+		if (rc <= 0)
+			break;
+	}
+	obs("moved", moved);
+	note("sum %08x", checksum(buf, 20000));
+}
+
 /* syscall() of the C library's own wrapper goes by every preload; glibc itself lets it be interposed. */
 static void by_number(struct obs *o)
 {
@@ -220,6 +252,7 @@ int main(int argc, char **argv)
 		{ "sendfile between sends", header_then_file_at_once, STREAM, 0 },
 		{ "splice", spliced, STREAM, 0 },
 		{ "splice of what is left", splice_of_what_is_left, STREAM, 0 },
+		{ "splice to a full pipe", splice_to_a_full_pipe, STREAM, 0 },
 		{ "system calls by number", by_number, STREAM, 0 },
 		{ "system calls by number among others", data_then_by_number, STREAM, 0 },
 		{ "preadv2 and pwritev2", vectored_files_calls, STREAM, 0 },

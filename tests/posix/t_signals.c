@@ -930,6 +930,37 @@ static void masks_of_calls(struct obs *o)
 	note("handlers: %d", (int)handled);
 }
 
+static _Atomic int stop_setting;
+
+static void *sets_handlers(void *arg)
+{
+	(void)arg;
+	while (!stop_setting)
+		signal(SIGUSR2, SIG_IGN);
+	return NULL;
+}
+
+/* A child of fork sets handlers, whatever another thread of its parent was about just then. */
+static void forks_while_a_thread_sets(struct obs *o)
+{
+	pthread_t t;
+	int ended = 0, i;
+
+	(void)o;
+	if (pthread_create(&t, NULL, sets_handlers, NULL))
+		die("pthread_create");
+	for (i = 0; i < 100 && ended == 0; i++) {
+		pid_t pid = obs_fork();
+
+		if (pid == 0)
+			_exit(signal(SIGUSR1, SIG_IGN) != SIG_DFL);
+		ended = obs_wait(pid);
+	}
+	stop_setting = 1;
+	pthread_join(t, NULL);
+	note("%d children, the last ended with %d", i, ended);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -952,6 +983,7 @@ int main(int argc, char **argv)
 		{ "masks and stacks", masks_and_stacks, SOLO, 0 },
 		{ "the mask stays", the_mask_stays, STREAM, HOT_ONLY },
 		{ "a child of vfork resets", a_child_of_vfork_resets, SOLO, 0 },
+		{ "forks while a thread sets handlers", forks_while_a_thread_sets, SOLO, 0 },
 		{ "fork in a handler", fork_in_a_handler, STREAM | SEQ, 0 },
 		{ "two in one call", two_in_one_call, STREAM | SEQ, 0 },
 		{ "close in a handler", close_in_a_handler, STREAM | SEQ | UDP4, 0 },
