@@ -60,4 +60,11 @@ static inline void gn_unlock(_Atomic uint32_t *lock)
 		gn_unlock_slow(lock);
 }
 
+/* Held while code ran that may have taken it a second time, and so have given it back. */
+static inline void gn_unlock_mine(_Atomic uint32_t *lock)
+{
+	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_tid())
+		gn_unlock(lock);
+}
+
 #endif

@@ -50,6 +50,7 @@ void gn_shim_async_slow(void)
 __attribute__((constructor)) static void constructor(void)
 {
 	gn_enter();
+	gn_fork_handlers();
 }
 
 __attribute__((destructor)) static void destructor(void)

@@ -116,6 +116,7 @@ void gn_adopt(struct gn_sock *so); /* in a child that was forked where gn_fork()
 pid_t gn_fork(pid_t (*real_fork)(void));
 bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these in each process */
 void gn_fork_child(void);
+void gn_fork_handlers(void); /* at the start of the process */
 void gn_fork_parent(bool failed);
 int gn_daemon(int nochdir, int noclose);
 

@@ -111,7 +111,7 @@ struct gn_pool {
 	uint32_t slots;   /* GN_POOL_SLOTS */
 	uint32_t ep_size; /* sizeof(struct gn_ep) */
 	_Atomic uint32_t hint, used;
-	_Atomic uint32_t bells_mixed; /* several processes have put watches of theirs into one set's bells (epoll.c) */
+	_Atomic uint32_t forking; /* processes with epoll sets that are being forked: see gn_family_is_alone() */
 	alignas(4096) struct gn_ep ep[];
 };
 

@@ -8,8 +8,8 @@
  * watches in user space; watches that stay quiet are armed (their peer will ring a bell) and cost nothing until the bells say so. The
  * kernel's set is asked whenever the rings have nothing, and at least every LOOK_NS otherwise, so that no side starves the other.
  *
- * Threads/owner: gn_epset.lock guards a set's lists and is held for a scan; `lists`, taken first, guards the lists that hang off
- * endpoints.
+ * Threads/owner: gn_epset.lock guards a set's lists and is held for a scan; gn_watch_lists, taken first, guards the lists that hang off
+ * endpoints. Sets that processes share by fork: epoll_fork.c.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +25,6 @@
 #define STREAK 8                     /* calls in which the rings had something, before they may go first */
 #define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
 #define COOKIE 0x676e65a5d0000000ull
-
-static _Atomic uint32_t lists;
 
 static void list_init(struct gn_watch *head)
 {
@@ -128,10 +126,37 @@ static int bells_ctl(struct gn_watch *w, int op)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = (void *)(uintptr_t)w};
 
+	if (unlikely(w->set->bells < 0)) /* a forked child's, which has none of its own yet */
+		return 0;
 	w->kernel_out = !gn_tx_shared(w->so);
 	if (w->kernel_out)
 		ev.events |= w->events & EPOLLOUT;
 	return gn_sys_epoll_ctl(w->set->bells, op, w->fd, &ev);
+}
+
+/* From among the cold ones back to those that are looked at. set->lock is held. */
+static void watch_warm(struct gn_watch *w)
+{
+	if (!w->cold)
+		return;
+	w->cold = false;
+	list_del(w);
+	list_add(&w->set->hot, w);
+}
+
+/* A forked child's first bells: its watches were in its parent's. */
+static void ring_again(struct gn_epset *set)
+{
+	struct gn_watch *heads[] = {&set->deleted, &set->cold, &set->hot};
+
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+		for (struct gn_watch *w = heads[i]->next, *next; w != heads[i]; w = next) {
+			next = w->next;
+			w->hint = true;
+			if (w->ring)
+				bells_ctl(w, EPOLL_CTL_ADD);
+			watch_warm(w);
+		}
 }
 
 /* set->lock is held. */
@@ -144,16 +169,34 @@ int gn_bells_open(struct gn_epset *set)
 	fd = gn_sys_epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return fd;
-	set->cookie = COOKIE + ((uintptr_t)set >> 4);
-	fd = gn_fd_raise(fd);
-	rc = kernel_ctl(set, EPOLL_CTL_ADD, fd, EPOLLIN, set->cookie);
+	if (!set->cookie) /* relatives know the bells of one another by it */
+		set->cookie = COOKIE + ((uintptr_t)set >> 4);
+	set->bells = gn_fd_raise(fd);
+	rc = gn_bells_place(set, true);
 	if (rc < 0) {
-		gn_sys_close(fd);
+		gn_sys_close(set->bells);
+		set->bells = -1;
 		return rc;
 	}
-	set->bells = fd;
-	gn_hide(fd);
+	gn_hide(set->bells);
+	if (unlikely(set->shared))
+		ring_again(set);
 	return 0;
+}
+
+/* set->lock is held. Sleepers are counted before they look whether the set is shared or has bells; here they are counted after that is said
+ * (each with a full barrier). A thread that sleeps in the program's set hears of bells only there. */
+int gn_bells_place(struct gn_epset *set, bool opened)
+{
+	bool must = !set->shared || set->outer, may = must || atomic_fetch_add(&set->sleeping, 0) > atomic_load(&set->apart);
+	bool inside = set->rung_inside ? may : must || (opened && may);
+	int rc;
+
+	if (set->bells < 0 || inside == set->rung_inside)
+		return 0;
+	rc = kernel_ctl(set, inside ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, set->bells, EPOLLIN, set->cookie);
+	set->rung_inside = inside && rc == 0;
+	return rc;
 }
 
 /* A value of the program's that equals the cookie: the cookie moves. */
@@ -161,7 +204,8 @@ static void cookie_avoid(struct gn_epset *set, uint64_t data)
 {
 	while (set->bells >= 0 && data == set->cookie) {
 		set->cookie += 0x1000000001ull;
-		kernel_ctl(set, EPOLL_CTL_MOD, set->bells, EPOLLIN, set->cookie);
+		if (set->rung_inside)
+			kernel_ctl(set, EPOLL_CTL_MOD, set->bells, EPOLLIN, set->cookie);
 	}
 }
 
@@ -204,8 +248,6 @@ static void watch_to_ring(struct gn_watch *w)
 	list_del(w);
 	list_add(&set->hot, w);
 	set->rings++;
-	if (unlikely(set->inherited))
-		atomic_store(&gn_world.pool->bells_mixed, 1);
 	bells_ctl(w, EPOLL_CTL_ADD);
 	/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. */
 	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
@@ -237,13 +279,13 @@ static void for_each_watch(struct gn_sock *so, void (*f)(struct gn_watch *))
 
 	if (!so->watches)
 		return;
-	gn_lock(&lists);
+	gn_lock(&gn_watch_lists);
 	for (w = so->watches; w; w = w->of_sock) {
 		gn_lock(&w->set->lock);
 		f(w);
 		gn_unlock(&w->set->lock);
 	}
-	gn_unlock(&lists);
+	gn_unlock(&gn_watch_lists);
 }
 
 static void if_kernel_to_ring(struct gn_watch *w)
@@ -260,10 +302,10 @@ bool gn_watches_wait(struct gn_sock *so, int fd)
 	struct gn_watch *w;
 	bool edge = false;
 
-	gn_lock(&lists);
+	gn_lock(&gn_watch_lists);
 	for (w = so->watches; w && !edge; w = w->of_sock)
 		edge = (w->events & EPOLLET) && !w->ring && !w->deleted;
-	gn_unlock(&lists);
+	gn_unlock(&gn_watch_lists);
 	return edge && gn_sys_poll(&p, 1, 0) == 1;
 }
 
@@ -354,19 +396,19 @@ void gn_watches_drop(struct gn_sock *so)
 
 	if (!so->watches)
 		return;
-	gn_lock(&lists);
+	gn_lock(&gn_watch_lists);
 	for (w = so->watches; w; w = next) {
 		struct gn_epset *set = w->set;
 
 		next = w->of_sock;
 		gn_lock(&set->lock);
-		if (w->ring && !set->inherited) /* as the kernel, which goes by the open file */
-			bells_ctl(w, EPOLL_CTL_DEL);
+		if (w->ring && bells_ctl(w, EPOLL_CTL_DEL) < 0 && set->shared)
+			set->haunted = true; /* closed behind our back, and a relative holds it open */
 		watch_free(w);
 		gn_unlock(&set->lock);
 	}
 	so->watches = NULL;
-	gn_unlock(&lists);
+	gn_unlock(&gn_watch_lists);
 }
 
 static void sock_unlink(struct gn_watch *w)
@@ -382,7 +424,7 @@ void gn_epset_free(struct gn_epset *set)
 {
 	struct gn_watch *heads[] = {&set->kernel, &set->hot, &set->cold, &set->deleted};
 
-	gn_lock(&lists);
+	gn_lock(&gn_watch_lists);
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 		while (heads[i]->next != heads[i]) {
 			struct gn_watch *w = heads[i]->next;
@@ -390,18 +432,10 @@ void gn_epset_free(struct gn_epset *set)
 			sock_unlink(w); /* NOLINT(clang-analyzer-unix.Malloc): watch_free() took the last one out of the list */
 			watch_free(w);
 		}
-	gn_unlock(&lists);
+	gn_unlock(&gn_watch_lists);
 	gn_unhide_close(&set->bells);
 	gn_unhide_close(&set->ready);
 	free(set);
-}
-
-/* In a forked child, whose only thread holds no lock. */
-void gn_epset_forked(struct gn_epset *set)
-{
-	atomic_store(&set->lock, 0);
-	atomic_store(&set->sleeping, 0);
-	set->inherited = set->bells >= 0;
 }
 
 void gn_epset_moved(struct gn_epset *set, int fd)
@@ -409,11 +443,6 @@ void gn_epset_moved(struct gn_epset *set, int fd)
 	gn_lock(&set->lock);
 	set->fd = fd;
 	gn_unlock(&set->lock);
-}
-
-void gn_epoll_forked(void)
-{
-	atomic_store(&lists, 0);
 }
 
 /* A watch that was deleted a moment ago: many programs add and delete interest in writing with each request. No system call. */
@@ -558,11 +587,11 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 		gn_unlock(&set->set->lock);
 	}
 	if (so && set) {
-		gn_lock(&lists);
+		gn_lock(&gn_watch_lists);
 		gn_lock(&set->set->lock);
 		rc = ctl_ours(set->set, so, op, fd, event);
 		gn_unlock(&set->set->lock);
-		gn_unlock(&lists);
+		gn_unlock(&gn_watch_lists);
 		if (unlikely(set->set->outer))
 			gn_epset_sync(set->set);
 		else if (rc == 0 && op != EPOLL_CTL_DEL && (gn_on_ring(so) || gn_queue_waits(so)) && atomic_load(&set->set->sleeping))
@@ -689,18 +718,8 @@ static void harvest_one(struct gn_watch *w, uint32_t events)
 		w->fresh = true;
 }
 
-/* From among the cold ones back to those that are looked at. set->lock is held. */
-static void watch_warm(struct gn_watch *w)
-{
-	if (!w->cold)
-		return;
-	w->cold = false;
-	list_del(w);
-	list_add(&w->set->hot, w);
-}
-
-/* Is it one of this process's? What a relative has added, or we have closed, is not. */
-static bool is_ours(const struct gn_epset *set, const struct gn_watch *w)
+/* Is it there still? */
+static bool is_alive(const struct gn_epset *set, const struct gn_watch *w)
 {
 	const struct gn_watch *heads[] = {&set->hot, &set->cold, &set->deleted, &set->kernel};
 
@@ -712,14 +731,16 @@ static bool is_ours(const struct gn_epset *set, const struct gn_watch *w)
 }
 
 /* The bells say which watches have news. set->lock is held; gn_heard_tell() follows without it. */
-void gn_bells_harvest(struct gn_epset *set)
+bool gn_bells_harvest(struct gn_epset *set)
 {
 	struct epoll_event ev[GN_HEARD];
+	bool news = false;
 	int n, most;
 
 	do {
 		most = GN_HEARD - set->heard_count;
 		n = most ? gn_sys_epoll_pwait(set->bells, ev, most, 0, NULL) : 0;
+		news |= n > 0;
 		for (int i = 0; i < n; i++) {
 			struct gn_watch *w = ev[i].data.ptr;
 
@@ -730,8 +751,7 @@ void gn_bells_harvest(struct gn_epset *set)
 					gn_sys_read(set->ready, &count, sizeof count);
 				continue;
 			}
-			if ((unlikely(set->inherited || atomic_load_explicit(&gn_world.pool->bells_mixed, memory_order_relaxed)) &&
-			     !is_ours(set, w)) || w->deleted)
+			if ((unlikely(set->haunted) && !is_alive(set, w)) || w->deleted)
 				continue;
 			w->hint = true;
 			w->quiet = 0;
@@ -743,6 +763,7 @@ void gn_bells_harvest(struct gn_epset *set)
 			watch_warm(w);
 		}
 	} while (most && n == most);
+	return news;
 }
 
 /* One watch of an endpoint whose bells are gone. Its set's lock is held. */
@@ -761,13 +782,13 @@ void gn_watches_told(struct gn_sock *so, const struct gn_epset *except)
 {
 	struct gn_watch *w;
 
-	gn_lock(&lists);
+	gn_lock(&gn_watch_lists);
 	for (w = so->watches; w; w = w->of_sock) {
 		gn_lock(&w->set->lock);
 		watch_told(w, except);
 		gn_unlock(&w->set->lock);
 	}
-	gn_unlock(&lists);
+	gn_unlock(&gn_watch_lists);
 }
 
 void gn_heard_tell(struct gn_epset *set)
@@ -856,7 +877,7 @@ static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
 		events[kept++] = events[i];
 	}
 	if (rang)
-		gn_bells_harvest(set);
+		set->strange = !gn_bells_harvest(set) && set->shared;
 	gn_unlock(&set->lock);
 	if (unlikely(rang && set->heard_count))
 		gn_heard_tell(set);
@@ -891,16 +912,31 @@ static bool set_spin_now(struct gn_epset *set)
 	return elsewhere;
 }
 
+/* Without waiting. */
+static int kernel_poll(struct gn_epset *set, struct epoll_event *events, int max)
+{
+	uint32_t number = sweep_begin(set);
+	int n = gn_sys_epoll_pwait(set->fd, events, max, 0, NULL);
+
+	sweep_end(set, number, n, max);
+	return n;
+}
+
 /* With the program's mask. Counted in set->sleeping. */
 static int kernel_wait(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
 	struct gn_held held = {.so = so, .count = &set->sleeping, .own = true};
-	uint32_t number = sweep_begin(set);
+	uint32_t number;
 	uint64_t now;
 	struct timespec ts;
 	int n;
 
+	if (unlikely(set->shared) && set->bells >= 0) {
+		n = gn_epset_wait_apart(so, deadline_ns, mask);
+		return n > 0 ? kernel_poll(set, events, max) : n;
+	}
+	number = sweep_begin(set);
 	if (deadline_ns == UINT64_MAX) {
 		n = (int)gn_sleep(GN_SLEEP_EINTR, &held, SYS_epoll_pwait, set->fd, (long)events, max, -1, (long)mask, GN_SIGSET_BYTES);
 	} else {
@@ -908,16 +944,6 @@ static int kernel_wait(struct gn_sock *so, struct epoll_event *events, int max, 
 		ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
 		n = (int)gn_sleep(GN_SLEEP_EINTR, &held, SYS_epoll_pwait2, set->fd, (long)events, max, (long)&ts, (long)mask, GN_SIGSET_BYTES);
 	}
-	sweep_end(set, number, n, max);
-	return n;
-}
-
-/* Without waiting. */
-static int kernel_poll(struct gn_epset *set, struct epoll_event *events, int max)
-{
-	uint32_t number = sweep_begin(set);
-	int n = gn_sys_epoll_pwait(set->fd, events, max, 0, NULL);
-
 	sweep_end(set, number, n, max);
 	return n;
 }
@@ -990,7 +1016,7 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 	struct gn_epset *set = so->set;
 	bool others = atomic_fetch_add(&set->sleeping, 1) > 0 || set->outer;
 	uint32_t token = others ? GN_ARM_ALWAYS : gn_arm_token();
-	bool nap = false;
+	bool nap = unlikely(set->bells < 0); /* a forked child's, that cannot have any */
 	int n = 0;
 
 	if (arm_hot(set, token, &nap)) {
@@ -1005,6 +1031,8 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 	}
 	atomic_fetch_sub(&set->sleeping, 1);
 	disarm_hot(set, token);
+	if (unlikely(set->shared))
+		gn_epset_leave(set);
 	return n;
 }
 
@@ -1012,6 +1040,18 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 static bool look_is_due(const struct gn_epset *set, uint64_t now)
 {
 	return set->was_full || set->streak < STREAK || now - set->looked_ns >= LOOK_NS;
+}
+
+/* Where the bells are not in the program's set. */
+static bool bells_heard(struct gn_epset *set)
+{
+	bool news;
+
+	gn_lock(&set->lock);
+	news = set->bells >= 0 && gn_bells_harvest(set);
+	gn_unlock(&set->lock);
+	gn_heard_tell(set);
+	return news;
 }
 
 /* What the kernel has now. *rang: the bells were among it. */
@@ -1022,6 +1062,8 @@ static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max
 	set->looked_ns = now;
 	if (k > 0)
 		*rang = filter(set, events, &k);
+	if (unlikely(set->shared))
+		*rang |= bells_heard(set);
 	return k;
 }
 
@@ -1091,6 +1133,8 @@ static int wait_kernel(struct gn_sock *so, struct epoll_event *events, int max, 
 		if (likely(asleep))
 			n = kernel_wait(so, events, max, deadline_ns, mask);
 		atomic_fetch_sub(&set->sleeping, 1);
+		if (unlikely(set->shared))
+			gn_epset_leave(set);
 		if (n <= 0)
 			return n;
 		filter(set, events, &n);
@@ -1110,6 +1154,8 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 		return -EINVAL;
 	if (unlikely(set->inner_count))
 		gn_inner_sync(set);
+	if (unlikely(set->shared))
+		gn_epset_own_bells(set);
 	do {
 		if (somebody_queues())
 			gn_queue_look();

@@ -36,6 +36,7 @@ void gn_epset_sync(struct gn_epset *set)
 	gn_lock(&set->lock);
 	set->outer = true;
 	if (set->rings && ready_open(set) == 0) {
+		gn_bells_place(set, false);
 		gn_bells_harvest(set);
 		for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 			for (struct gn_watch *w = heads[i]->next; w != heads[i]; w = w->next) {

@@ -35,8 +35,14 @@ struct gn_watch {
 struct gn_epset {
 	_Atomic uint32_t lock;
 	int fd;                /* the program's set */
-	int bells;             /* hidden, -1 until the first promotion */
+	int bells;             /* hidden, of this process alone, -1 until the first promotion */
 	uint64_t cookie;
+	bool rung_inside;      /* the bells are in the program's set */
+	bool shared;           /* by fork: other processes may wait in the program's set too (epoll_fork.c) */
+	bool strange;          /* the program's set shows bells, and not ours */
+	bool haunted;          /* a watch was freed that may be in the bells still */
+	_Atomic uint32_t apart; /* of the sleeping: those that are not in the program's set */
+	uint32_t apart_turns;
 	struct gn_watch kernel, hot, cold, deleted; /* list heads */
 	_Atomic uint32_t rings;        /* watches in hot and cold */
 	uint32_t oneshots;     /* one-shot watches: what fired must stay off after a promotion */
@@ -48,7 +54,6 @@ struct gn_epset {
 	bool turn;             /* who is first: the rings or the kernel */
 	_Atomic uint32_t asked, swept; /* looks at the kernel's set, numbered; the last one that found all there was */
 	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
-	bool inherited;        /* with bells, by fork: what this process closes stays open, and among the bells, for its relatives */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */
 	int ready;             /* hidden eventfd in the bells: readable while an outer set has something to report; -1 */
 	int inner[GN_INNER];   /* sets in this one, by descriptor */
@@ -61,10 +66,17 @@ struct gn_epset {
 void gn_heard_tell(struct gn_epset *set);
 
 /* set->lock is held in these. */
-void gn_bells_harvest(struct gn_epset *set);
+bool gn_bells_harvest(struct gn_epset *set); /* true: there was news */
 uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
 int gn_bells_open(struct gn_epset *set);
+int gn_bells_place(struct gn_epset *set, bool opened); /* into the program's set or out of it, as is due; opened: just now */
 void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
+
+/* epoll_fork.c */
+extern _Atomic uint32_t gn_watch_lists;      /* lock, taken before any set's: the lists that hang off endpoints */
+void gn_epset_own_bells(struct gn_epset *set); /* after a fork, before the first wait: no lock is held */
+int gn_epset_wait_apart(struct gn_sock *so, uint64_t deadline_ns, const sigset_t *mask); /* 1: ask the program's set; 0: look again; -errno */
+void gn_epset_leave(struct gn_epset *set);   /* a thread has slept in the program's set */
 
 /* epoll_nested.c */
 void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */

@@ -5,7 +5,13 @@
  * The parent counts the child as a holder of every endpoint before it forks, so that no promotion begins while two processes may be using
  * the kernel lane [LANE-3]; the child puts its pid beside. Locks of this process's own memory are free in the child; those in shared
  * memory belong to whoever holds them.
+ *
+ * What must not be half done in the child's copy is held still for the moment of the fork. The program's own handlers (pthread_atfork) may
+ * wait for threads that are in a call of ours, so in libc's fork() that is done by handlers too, which were registered before any of the
+ * program's: of those before a fork they run last, of those after it first.
  */
+#include <pthread.h>
+
 #include "sock/api.h"
 #include "sock/inside.h"
 #include "sock/signals.h"
@@ -43,10 +49,8 @@ static void child_sock(struct gn_sock *so)
 {
 	/* Calls of the parent's other threads are not going on here. */
 	atomic_store(&so->refs, GN_REFS_LIVE + 1);
-	if (so->kind != GN_KIND_SOCK) {
-		gn_epset_forked(so->set);
+	if (so->kind != GN_KIND_SOCK)
 		return;
-	}
 	so->seat = gn_ep_join(so->ep);
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
@@ -54,23 +58,56 @@ static void child_sock(struct gn_sock *so)
 	gn_dgram_forked(so);
 }
 
-bool gn_fork_begin(void)
+static bool handlers_stand;
+
+/* Of the thread that forks. */
+static __thread struct {
+	bool by_handlers;     /* they are to do their part */
+	bool has_sets;
+	struct gn_sock *held; /* sets to let go of */
+} forking;
+
+/* Handlers of the program's run in there: not as if they were ours, and signals wait all the same. */
+static bool enter(void)
 {
 	if (gn_world.sandboxed || gn_is_vfork_child())
 		return false;
 	gn_inside_begin();
-	gn_lock(&gn_world.big);
-	for_each_sock(count_child);
-	gn_sleep_fork(GN_FORK_BEFORE);
-	/* Handlers of fork's own (pthread_atfork) run in there: not as if they were ours, and signals wait all the same. */
 	atomic_fetch_add_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
 	return true;
 }
 
-static void fork_end(void)
+static void leave(void)
 {
 	atomic_fetch_sub_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
 	gn_inside_end();
+}
+
+static void hold(void)
+{
+	gn_lock(&gn_world.big);
+	forking.has_sets = gn_epoll_fork();
+	if (forking.has_sets)
+		gn_family_fork();
+	for_each_sock(count_child);
+	gn_sleep_fork(GN_FORK_BEFORE);
+}
+
+static void release(void)
+{
+	forking.held = gn_epoll_fork_over();
+}
+
+static void end_parent(bool failed)
+{
+	if (failed) {
+		for_each_sock(uncount_child);
+		gn_sleep_fork(GN_FORK_FAILED);
+		if (forking.has_sets)
+			gn_family_fork_failed();
+	}
+	gn_unlock_mine(&gn_world.big);
+	gn_epoll_fork_free(forking.held);
 }
 
 /* Of this process alone: other threads of the parent that held these locks are not here. */
@@ -84,37 +121,83 @@ static void process_begins(void)
 	gn_signals_forked();
 }
 
-void gn_fork_child(void)
+static void begin_child(void)
 {
 	process_begins();
+	if (forking.has_sets)
+		gn_family_forked();
 	gn_stats_reset();
 	gn_world.stats = gn_world.stats_wanted;
 	for_each_sock(child_sock);
 	gn_table_late(false);
 	gn_sleep_fork(GN_FORK_CHILD);
 	gn_table_late(true);
-	fork_end();
+}
+
+static void before_handler(void)
+{
+	if (forking.by_handlers)
+		hold();
+}
+
+static void parent_handler(void)
+{
+	if (forking.by_handlers)
+		release();
+}
+
+static void child_handler(void)
+{
+	if (forking.by_handlers)
+		begin_child();
+	forking.by_handlers = false;
+}
+
+void gn_fork_handlers(void)
+{
+	handlers_stand = pthread_atfork(before_handler, parent_handler, child_handler) == 0;
+}
+
+bool gn_fork_begin(void)
+{
+	if (!enter())
+		return false;
+	hold();
+	return true;
+}
+
+void gn_fork_child(void)
+{
+	begin_child();
+	leave();
 }
 
 void gn_fork_parent(bool failed)
 {
-	if (failed) {
-		for_each_sock(uncount_child);
-		gn_sleep_fork(GN_FORK_FAILED);
-	}
-	gn_unlock(&gn_world.big);
-	fork_end();
+	release();
+	end_parent(failed);
+	leave();
 }
 
 pid_t gn_fork(pid_t (*real_fork)(void))
 {
-	bool counted = gn_fork_begin();
-	pid_t pid = real_fork();
+	bool ours = enter(), direct = real_fork != gn_real.fork || !handlers_stand;
+	pid_t pid;
 
-	if (counted && pid == 0)
-		gn_fork_child();
-	else if (counted)
-		gn_fork_parent(pid < 0);
+	if (ours && direct)
+		hold();
+	forking.by_handlers = ours && !direct;
+	pid = real_fork();
+	forking.by_handlers = false;
+	if (!ours)
+		return pid;
+	if (direct && pid == 0)
+		begin_child();
+	else if (direct)
+		release();
+	if (pid != 0)
+		end_parent(pid < 0);
+	leave();
 	return pid;
 }
 

@@ -107,6 +107,55 @@ struct gn_ep *gn_ep_new(int domain, int type, int protocol)
 	return ep;
 }
 
+/* Each process of a family holds a lock on the pool's file: fork gives none to the child, and the end of a process or of its program takes it
+ * away, however that comes about. */
+static bool family_lock(int cmd, struct flock *lock)
+{
+	*lock = (struct flock){.l_type = cmd == F_GETLK ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+	return gn_world.pool_fd >= 0 && gn_sys_fcntl(gn_world.pool_fd, cmd, (long)lock) == 0;
+}
+
+static void family_join(void)
+{
+	struct flock lock;
+
+	gn_world.in_family = family_lock(F_SETLK, &lock);
+	if (!gn_world.in_family)
+		gn_world.family_lost = true;
+}
+
+void gn_family_fork(void)
+{
+	if (!pool_get()) {
+		gn_world.family_lost = true; /* nor can the child know it */
+		return;
+	}
+	if (!gn_world.in_family)
+		family_join();
+	atomic_fetch_add(&gn_world.pool->forking, 1);
+}
+
+void gn_family_fork_failed(void)
+{
+	if (gn_world.pool)
+		atomic_fetch_sub(&gn_world.pool->forking, 1);
+}
+
+/* A child that cannot be counted stays among those that are being forked. */
+void gn_family_forked(void)
+{
+	family_join();
+	if (gn_world.in_family)
+		atomic_fetch_sub(&gn_world.pool->forking, 1);
+}
+
+bool gn_family_is_alone(void)
+{
+	struct flock lock;
+
+	return !gn_world.family_lost && atomic_load(&gn_world.pool->forking) == 0 && family_lock(F_GETLK, &lock) && lock.l_type == F_UNLCK;
+}
+
 uint32_t gn_ep_join(struct gn_ep *ep)
 {
 	uint32_t i;

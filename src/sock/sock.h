@@ -92,6 +92,7 @@ struct gn_sock {
 	bool eventless;                  /* counted in gn_world.queued: no bell comes any more (shut.c) */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
+	bool held;                       /* an epoll set, while the process forks (epoll_fork.c) */
 	uint32_t not_last;               /* wake-ups that left others asleep */
 	uint32_t empties;                /* reads in a row that found nothing */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
@@ -122,6 +123,8 @@ struct gn_world {
 	uint32_t spin_max_ns;
 	uint32_t heat;        /* operations before promotion */
 	uint32_t ring_size;
+	bool in_family;       /* gn_family_join() was called */
+	bool family_lost;     /* some of our relatives cannot be known */
 	bool unseen;          /* it has an io_uring: no faces, no rings */
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
@@ -215,6 +218,11 @@ void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
 uint32_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
 void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that have ended without a close */
 bool gn_ep_is_alone(struct gn_ep *ep); /* no other process holds it */
+/* Those that share epoll sets by fork. gn_world.big is held in the first. */
+void gn_family_fork(void);          /* a child is about to be counted */
+void gn_family_fork_failed(void);
+void gn_family_forked(void);        /* in the child */
+bool gn_family_is_alone(void);      /* no other process of it lives, and runs the program that it was forked with */
 
 /* stats.c */
 void gn_stats_count_conn(void);
@@ -383,9 +391,15 @@ void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel la
 void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
-void gn_epset_forked(struct gn_epset *set);
 void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed its descriptor, while a thread waits on the set */
-void gn_epoll_forked(void);
+
+/* epoll_fork.c; gn_world.big is held */
+bool gn_epoll_fork(void);                               /* holds all sets still; true: there are some */
+void gn_epoll_forked(void);                             /* in the child */
+struct gn_sock *gn_epoll_fork_over(void);               /* in the parent: what gn_epoll_fork_free() is to let go of */
+void gn_epoll_fork_free(struct gn_sock *held);          /* big is free again */
+
+/* epoll.c, again */
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
 
 void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */

@@ -459,6 +459,302 @@ static void additions_after_fork(struct obs *o)
 	show("the first connection", ep, 3000);
 }
 
+/* Sends a byte into fd[1] a moment after each one that comes by the pipe. */
+struct later {
+	pthread_t thread;
+	int fd, go[2];
+};
+
+static void *send_later(void *arg)
+{
+	struct later *l = arg;
+	char c;
+
+	while (read(l->go[0], &c, 1) == 1) {
+		usleep(c == 's' ? 2000 : 100);
+		if (send(l->fd, &c, 1, 0) != 1)
+			break;
+	}
+	return NULL;
+}
+
+static void later_start(struct later *l, int fd)
+{
+	l->fd = fd;
+	if (pipe(l->go) || pthread_create(&l->thread, NULL, send_later, l))
+		die("a thread");
+}
+
+static void later_end(struct later *l)
+{
+	close(l->go[1]);
+	pthread_join(l->thread, NULL);
+	close(l->go[0]);
+}
+
+/* Rounds in which a byte came to fd[0] and the set said so; what it says of others, it says to everybody. By poll: the set is asked through that. */
+static int own_rounds(int ep, int fd, struct later *l, uint64_t data, bool by_poll)
+{
+	struct pollfd p = { .fd = ep, .events = POLLIN };
+	struct epoll_event ev;
+	int64_t end;
+	char c;
+
+	for (int i = 0; i < 200; i++) {
+		bool came = false;
+
+		if (write(l->go[1], i % 20 == 19 ? "s" : "x", 1) != 1)
+			return -1;
+		end = now_ms() + 3000;
+		while (!came && now_ms() < end) {
+			if (by_poll && poll(&p, 1, 3000) != 1)
+				return i;
+			came = epoll_wait(ep, &ev, 1, by_poll ? 0 : 3000) == 1 && ev.data.u64 == data;
+		}
+		if (!came || recv(fd, &c, 1, 0) != 1)
+			return i;
+	}
+	return 200;
+}
+
+static void both_sides(struct obs *o, bool by_poll)
+{
+	int ep = ep_of(o->fd, EPOLLIN), pair[2], rc;
+	struct later l;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = obs_fork();
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	warm_pair(pair[0], pair[1]);
+	later_start(&l, pair[1]);
+	rc = ep_add(ep, pair[0], EPOLLIN, pid ? 4343 : 4242);
+	rc = rc ? rc : own_rounds(ep, pair[0], &l, pid ? 4343 : 4242, by_poll);
+	later_end(&l);
+	epoll_ctl(ep, EPOLL_CTL_DEL, pair[0], NULL);
+	if (pid == 0)
+		_exit(rc == 200 ? 0 : 1);
+	obs("parent", rc);
+	obs("child", obs_wait(pid));
+	peer_text(o, op_puts, 0, "x");
+	show("the first connection", ep, 3000);
+}
+
+/* Both add connections, and both sleep: neither takes what is the other's away. */
+static void both_add_and_sleep(struct obs *o)
+{
+	both_sides(o, false);
+}
+
+static void both_add_and_poll(struct obs *o)
+{
+	both_sides(o, true);
+}
+
+/* What a child has long left alone in the set rings while only its parent looks there. */
+static int quiet_child(int ep, const int ask[2], const int answer[2])
+{
+	struct epoll_event ev[8];
+	int pairs[6][2], n;
+	char c = 0;
+
+	for (int i = 0; i < 6; i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]))
+			return 1;
+		warm_pair(pairs[i][0], pairs[i][1]);
+		if (ep_add(ep, pairs[i][0], EPOLLIN, 100 + (uint64_t)i))
+			return 2;
+	}
+	for (int i = 0; i < 1000; i++)
+		if (epoll_wait(ep, ev, 8, 0))
+			return 3;
+	for (int i = 0; i < 6; i++) {
+		if (send(pairs[i][1], &c, 1, 0) != 1 || write(answer[1], &c, 1) != 1 || read(ask[0], &c, 1) != 1)
+			return 4;
+		n = epoll_wait(ep, ev, 8, 3000);
+		if (n != 1 || ev[0].data.u64 != 100 + (uint64_t)i || recv(pairs[i][0], &c, 1, 0) != 1)
+			return 10 + i;
+	}
+	return 0;
+}
+
+static void rung_for_the_other(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN), ask[2], answer[2];
+	struct epoll_event ev[8];
+	pid_t pid;
+	char c;
+
+	if (pipe(ask) || pipe(answer))
+		die("pipe");
+	fflush(stdout);
+	pid = obs_fork();
+	if (pid == 0)
+		_exit(quiet_child(ep, ask, answer));
+	for (int i = 0; i < 6 && read(answer[0], &c, 1) == 1; i++) {
+		for (int k = 0; k < 5; k++)
+			epoll_wait(ep, ev, 8, 2);
+		if (write(ask[1], &c, 1) != 1)
+			die("write");
+	}
+	obs("child", obs_wait(pid));
+}
+
+/* A thread sleeps in the set when another one forks, and again while the child lives, and when it has gone. */
+static void asleep_at_a_fork(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN);
+	struct waiter w;
+	pid_t pid = 0;
+
+	for (int i = 0; i < 150; i++) {
+		waiter_start(&w, ep, wait_once);
+		if (i % 30 == 0) {
+			fflush(stdout);
+			pid = obs_fork();
+			if (pid == 0) {
+				pause();
+				_exit(0);
+			}
+		}
+		peer_text(o, op_puts, 0, "x");
+		pthread_join(w.thread, NULL);
+		if (w.n != 1 || w.ev.events != EPOLLIN)
+			note("round %d: %d %x", i, w.n, w.ev.events);
+		obs_recv(o->fd, 10, 0);
+		if (i % 30 == 15) {
+			kill(pid, SIGKILL);
+			obs_wait(pid);
+		}
+	}
+	kill(pid, SIGKILL);
+}
+
+/* A child's copy of the lists is whole, whatever another thread was doing to them. */
+struct changer {
+	pthread_t thread;
+	int ep, fd;
+	bool stop;
+};
+
+static void *change(void *arg)
+{
+	struct changer *c = arg;
+	struct epoll_event ev;
+	int pair[2];
+
+	for (int i = 0; !__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE); i++) {
+		for (int k = 0; k < 50; k++) {
+			epoll_ctl(c->ep, EPOLL_CTL_DEL, c->fd, NULL);
+			ep_add(c->ep, c->fd, EPOLLIN, 1);
+			epoll_wait(c->ep, &ev, 1, 0);
+		}
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+			break;
+		ep_add(c->ep, pair[0], EPOLLIN, 2);
+		ep_add(c->ep, pair[1], EPOLLIN | EPOLLET, 3);
+		close(pair[0]);
+		close(pair[1]);
+	}
+	return NULL;
+}
+
+static void fork_amid_changes(struct obs *o)
+{
+	struct changer c = { .ep = ep_of(o->fd, EPOLLIN), .fd = o->fd };
+	struct epoll_event ev[4];
+	long wrong = 0;
+
+	fflush(stdout);
+	if (pthread_create(&c.thread, NULL, change, &c))
+		die("a thread");
+	for (int i = 0; i < 150; i++) {
+		pid_t pid = obs_fork();
+
+		if (pid == 0) {
+			alarm(5);
+			epoll_wait(c.ep, ev, 4, 0);
+			close(o->fd);
+			epoll_wait(c.ep, ev, 4, 0);
+			close(c.ep);
+			_exit(0);
+		}
+		wrong += obs_wait(pid) != 0;
+	}
+	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
+	pthread_join(c.thread, NULL);
+	obs("children that failed", wrong);
+	epoll_ctl(c.ep, EPOLL_CTL_DEL, o->fd, NULL);
+	obs("add", ep_add(c.ep, o->fd, EPOLLIN, 1));
+	peer_text(o, op_puts, 0, "x");
+	show("parent", c.ep, 3000);
+}
+
+/* Handlers of fork may wait for threads that are in a call. */
+static struct {
+	bool on, stop, stopped;
+	int ep;
+} quiesce;
+
+static void before_fork(void)
+{
+	int64_t end = now_ms() + 3000;
+
+	if (!quiesce.on)
+		return;
+	__atomic_store_n(&quiesce.stop, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&quiesce.stopped, __ATOMIC_ACQUIRE))
+		if (now_ms() > end)
+			die("a thread that does not come back from its call");
+}
+
+static void after_fork(void)
+{
+	__atomic_store_n(&quiesce.stop, false, __ATOMIC_RELEASE);
+}
+
+static void *until_told(void *arg)
+{
+	struct epoll_event ev;
+	int fd;
+
+	(void)arg;
+	while (__atomic_load_n(&quiesce.on, __ATOMIC_ACQUIRE)) {
+		__atomic_store_n(&quiesce.stopped, false, __ATOMIC_RELEASE);
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		ep_add(quiesce.ep, fd, EPOLLIN, 7);
+		epoll_wait(quiesce.ep, &ev, 1, 0);
+		close(fd);
+		while (__atomic_load_n(&quiesce.stop, __ATOMIC_ACQUIRE))
+			__atomic_store_n(&quiesce.stopped, true, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void handlers_of_fork(struct obs *o)
+{
+	pthread_t thread;
+
+	quiesce.ep = ep_of(o->fd, EPOLLIN);
+	quiesce.on = true;
+	fflush(stdout);
+	if (pthread_atfork(before_fork, after_fork, after_fork) || pthread_create(&thread, NULL, until_told, NULL))
+		die("a thread");
+	for (int i = 0; i < 100; i++) {
+		pid_t pid;
+
+		pid = fork();
+		if (pid == 0)
+			_exit(close(quiesce.ep) || close(o->fd));
+		if (obs_wait(pid))
+			note("child %d", i);
+	}
+	__atomic_store_n(&quiesce.on, false, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	obs_recv(o->fd, 10, MSG_DONTWAIT);
+}
+
 static long op_when_asleep(struct obs *o, long pid, long b)
 {
 	(void)b;
@@ -531,6 +827,12 @@ int main(int argc, char **argv)
 		{ "the time of a wait", wait_times, STREAM | DGPAIR, 0 },
 		{ "a shared set, asleep", shared_by_sleepers, STREAM, 0 },
 		{ "a shared set, additions after the fork", additions_after_fork, STREAM, 0 },
+		{ "a shared set, both add and sleep", both_add_and_sleep, TCP4 | PAIR, SLOW },
+		{ "a shared set, both add and poll", both_add_and_poll, TCP4 | PAIR, SLOW },
+		{ "a shared set, rung for the other", rung_for_the_other, TCP4 | PAIR, 0 },
+		{ "a shared set, asleep at the fork", asleep_at_a_fork, TCP4 | PAIR, 0 },
+		{ "fork amid changes", fork_amid_changes, TCP4 | PAIR, SLOW },
+		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, 0 },
 		{ "a child closes its copies", child_closes, STREAM | SEQP, 0 },
 		{ "in and out", in_and_out, STREAM | UDP4 | SEQP, 0 },
 		{ 0 },
