@@ -81,7 +81,7 @@ struct gn_ep {
 	uint16_t backlog;
 	_Atomic uint32_t rcvlowat; /* SO_RCVLOWAT, 0: never set */
 	struct gn_addr local, peer; /* internet domain; local AF_UNIX names are asked from the kernel */
-	_Atomic int32_t pid[GN_HOLDERS];
+	_Atomic int32_t pid[GN_HOLDERS]; /* 0: free; negative: somebody dead is being cleared away, by that process */
 	_Atomic uint32_t promotions, demotions, bells_sent;
 	_Atomic uint32_t sleepers;      /* datagrams: threads parked in the kernel on this endpoint's descriptor */
 	_Atomic uint16_t asleep[GN_HOLDERS + 1]; /* streams: the same, of each holder by its place in pid[]; the last: of those not named there */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The pool of endpoints that a forked family shares: see ep.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -49,7 +50,7 @@ static bool slot_is_orphan(struct gn_ep *ep)
 
 		if (!pid)
 			continue;
-		if (!gn_task_is_dead((uint32_t)pid))
+		if (!gn_task_is_dead((uint32_t)abs(pid)))
 			return false;
 		known++;
 	}
@@ -169,16 +170,28 @@ uint32_t gn_ep_join(struct gn_ep *ep)
 	return i;
 }
 
+/* Takes the seat of somebody dead, or of a reaper that died over it, for as long as it is cleared: nobody else sits down there, and no second
+ * reaper clears what the next holder counts. */
+static bool seat_seize(_Atomic int32_t *seat)
+{
+	int32_t pid = atomic_load(seat), mine = -gn_world.pid;
+
+	if (!pid || !gn_task_is_dead((uint32_t)abs(pid)) || !atomic_compare_exchange_strong(seat, &pid, mine))
+		return false;
+	if (pid < 0 || gn_task_is_dead((uint32_t)pid)) /* looked at again: the id may be a new relative's, which has sat down meanwhile */
+		return true;
+	atomic_store(seat, pid);
+	return false;
+}
+
 void gn_ep_reap(struct gn_ep *ep)
 {
 	for (int i = 0; i < GN_HOLDERS; i++) {
-		int32_t pid = atomic_load(&ep->pid[i]);
-
-		if (!pid || !gn_task_is_dead((uint32_t)pid))
+		if (!seat_seize(&ep->pid[i]))
 			continue;
 		atomic_store(&ep->asleep[i], 0);
-		if (atomic_compare_exchange_strong(&ep->pid[i], &pid, 0))
-			atomic_fetch_sub(&ep->holders, 1);
+		atomic_store(&ep->pid[i], 0);
+		atomic_fetch_sub(&ep->holders, 1); /* last: one too many is slow and right */
 	}
 }
 

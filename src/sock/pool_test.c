@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Seats of an endpoint: those of the dead are cleared, once, and never a living one's. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/unit.h"
+#include "sock/sock.h"
+
+#define ROUNDS 2000
+
+static struct gn_ep ep;
+static _Atomic bool over;
+
+/* A zombie: its id is nobody else's for as long as the test lasts. */
+static pid_t somebody_dead(void)
+{
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	return pid;
+}
+
+static void sit(int seat, int32_t pid)
+{
+	atomic_store(&ep.asleep[seat], 3);
+	atomic_store(&ep.holders, 2);
+	atomic_store(&ep.pid[seat], pid);
+}
+
+GN_TEST(a_dead_holder_is_cleared_away)
+{
+	gn_world.pid = getpid();
+	sit(2, somebody_dead());
+	gn_ep_reap(&ep);
+	ck_assert_int_eq(ep.pid[2], 0);
+	ck_assert_int_eq(ep.asleep[2], 0);
+	ck_assert_int_eq(ep.holders, 1);
+}
+
+GN_TEST(a_living_holder_stays)
+{
+	gn_world.pid = getpid();
+	sit(1, getppid());
+	gn_ep_reap(&ep);
+	ck_assert_int_eq(ep.pid[1], getppid());
+	ck_assert_int_eq(ep.asleep[1], 3);
+	ck_assert_int_eq(ep.holders, 2);
+}
+
+GN_TEST(what_a_reaper_left_that_was_killed_is_finished)
+{
+	gn_world.pid = getpid();
+	sit(0, -somebody_dead());
+	gn_ep_reap(&ep);
+	ck_assert_int_eq(ep.pid[0], 0);
+	ck_assert_int_eq(ep.asleep[0], 0);
+	ck_assert_int_eq(ep.holders, 1);
+}
+
+GN_TEST(what_a_living_reaper_is_at_is_left_to_it)
+{
+	gn_world.pid = getpid();
+	sit(0, -getppid());
+	gn_ep_reap(&ep);
+	ck_assert_int_eq(ep.pid[0], -getppid());
+	ck_assert_int_eq(ep.holders, 2);
+}
+
+static void *reap(void *arg)
+{
+	while (!atomic_load(&over))
+		gn_ep_reap(&ep);
+	return arg;
+}
+
+GN_TEST(the_next_holder_of_a_seat_keeps_its_count)
+{
+	pid_t dead = somebody_dead();
+	pthread_t thread[2];
+
+	gn_world.pid = getpid();
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, reap, NULL), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		sit(0, dead);
+		while (atomic_load(&ep.pid[0]))
+			sched_yield();
+		ck_assert_uint_eq(gn_ep_join(&ep), 0);
+		atomic_fetch_add(&ep.asleep[0], 1);
+		for (int k = 0; k < 20; k++)
+			sched_yield();
+		ck_assert_int_eq(ep.asleep[0], 1);
+		atomic_store(&ep.pid[0], 0);
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+}
+
+int main(void)
+{
+	return gn_unit_run("pool");
+}
