@@ -98,6 +98,9 @@ int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int 
 ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags);
 
 /* relay.c: handing endpoints to processes without the shim */
+/* A child that borrows our memory (vfork) changed that descriptor: it is not what the table says there. */
+void gn_lent_change(int fd);
+bool gn_lent_is_changed(int fd);
 int gn_relay(struct gn_sock *so, int fd);
 void gn_give_away(struct gn_sock *so, int fd);
 void gn_before_uring(void);           /* uring.c: the process sets up an io_uring */
@@ -112,7 +115,7 @@ void gn_forward_callers(int private_fd); /* who waits there is connected to the 
 struct gn_sock *gn_sandboxed(int fd); /* held: its names and options are known here; NULL */
 
 /* fork.c */
-void gn_adopt(struct gn_sock *so); /* in a child that was forked where gn_fork() could not count it */
+void gn_adopt(struct gn_sock *so, int fd); /* in a child that was forked where gn_fork() could not count it */
 pid_t gn_fork(pid_t (*real_fork)(void));
 bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these in each process */
 void gn_fork_child(void);

@@ -201,7 +201,7 @@ pid_t gn_fork(pid_t (*real_fork)(void))
 	return pid;
 }
 
-void gn_adopt(struct gn_sock *so)
+void gn_adopt(struct gn_sock *so, int fd)
 {
 	if (gn_sys_getpid() == gn_world.pid)
 		return;
@@ -209,6 +209,10 @@ void gn_adopt(struct gn_sock *so)
 	process_begins();
 	atomic_fetch_add(&so->ep->holders, 1);
 	so->seat = gn_ep_join(so->ep);
+	/* The table is that of a process whose memory was borrowed: it says nothing of the descriptors here, and nobody left what it names. */
+	for (uint32_t f = 0; f < gn_world.used_fds; f++)
+		atomic_store(&gn_world.table[f], NULL);
+	gn_table_share(fd, so);
 }
 
 /* As daemon(3): libc's own would fork and dup2 where we do not see it. */

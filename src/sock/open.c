@@ -162,8 +162,10 @@ int gn_close(int fd)
 {
 	int face, rc;
 
-	if (gn_is_vfork_child())
+	if (gn_is_vfork_child()) {
+		gn_lent_change(fd);
 		return (int)gn_neg(gn_real.close(fd));
+	}
 	if (gn_is_hidden(fd))
 		return -EBADF;
 	face = face_of_last(fd);
@@ -207,12 +209,45 @@ int gn_close_range(unsigned int first, unsigned int last, int flags)
 	return close_between(first, last, flags);
 }
 
+/* A child that borrows its parent's memory prepares an exec, and the table will not show what it does. */
+static void give_away_lent(int fd)
+{
+	struct gn_sock *so = gn_lent_is_changed(fd) ? NULL : gn_get(fd);
+
+	if (!so)
+		return;
+	gn_give_away(so, fd);
+	gn_put(so);
+}
+
+static int dup_lent(int fd, int copy)
+{
+	int flags = gn_sys_fcntl(copy, F_GETFD, 0);
+
+	give_away_lent(fd);
+	gn_lent_change(copy);
+	return gn_sys_dup3(fd, copy, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+}
+
+static int dup2_lent(int from, int to, int flags, bool three)
+{
+	int rc;
+
+	give_away_lent(from);
+	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+	if (rc >= 0 && from != to)
+		gn_lent_change(to);
+	return rc;
+}
+
 int gn_dup(int fd, int rc)
 {
 	struct gn_sock *so;
 
-	if (rc < 0 || gn_is_vfork_child())
+	if (rc < 0)
 		return rc;
+	if (gn_is_vfork_child())
+		return dup_lent(fd, rc);
 	so = gn_get_any(fd);
 	gn_table_clear(rc);
 	if (unlikely(gn_world.sandboxed) && (uint32_t)rc < gn_world.table_size && (uint32_t)fd < gn_world.table_size)
@@ -257,17 +292,6 @@ static void make_way(int fd)
 	}
 }
 
-/* A child that borrows its parent's memory prepares an exec, and the table will not show what it does. */
-static void give_away_lent(int fd)
-{
-	struct gn_sock *so = gn_get(fd);
-
-	if (!so)
-		return;
-	gn_give_away(so, fd);
-	gn_put(so);
-}
-
 static int dup2_sandboxed(int from, int to, int flags, bool three)
 {
 	int rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
@@ -285,8 +309,8 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (unlikely(gn_world.sandboxed))
 		return dup2_sandboxed(from, to, flags, three);
 	if (gn_is_vfork_child())
-		give_away_lent(from);
-	if (gn_is_vfork_child() || from == to)
+		return dup2_lent(from, to, flags, three);
+	if (from == to)
 		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (gn_is_hidden(from))
 		return -EBADF;

@@ -12,6 +12,8 @@
 
 #define BUFFER 65536
 #define GRACE_MS 100
+#define LET_GO_NS (80 * GN_NS_PER_MS)
+#define LET_GO_STEP_NS (100 * GN_NS_PER_US)
 
 struct way {
 	size_t from, to; /* unsent bytes of data */
@@ -197,33 +199,43 @@ static int relay_start(struct gn_sock *so, int ring, int plain)
 			leave_others(pid ? NULL : so);
 		if (pid)
 			gn_sys_exit_group(0);
-		gn_adopt(so);
+		gn_adopt(so, ring);
 		relay_main(so, ring, plain);
 	}
 	gn_raw6(SYS_wait4, pid, 0, 0, 0, 0, 0);
 	return 0;
 }
 
-/* A child that borrows our memory leaves our table as it is: which of its descriptors lead to a relay already? */
-static bool lent_is_given(int fd)
-{
-	static struct {
-		pid_t pid;
-		int count;
-		int fds[16];
-	} given;
-	pid_t pid = gn_sys_getpid();
+/* A child that borrows our memory leaves our table as it is: which of its descriptors are not what the table says any more? Several children
+ * may be on their way to exec at a time. */
+static struct lent {
+	pid_t pid;
+	uint64_t changed[16];
+} lent_children[8];
 
-	if (given.pid != pid) {
-		given.pid = pid;
-		given.count = 0;
-	}
-	for (int i = 0; i < given.count; i++)
-		if (given.fds[i] == fd)
-			return true;
-	if (given.count < (int)ARRAY_SIZE(given.fds))
-		given.fds[given.count++] = fd;
-	return false;
+static struct lent *lent_get(void)
+{
+	pid_t pid = gn_sys_getpid();
+	struct lent *l = &lent_children[(unsigned int)pid % ARRAY_SIZE(lent_children)];
+
+	if (l->pid != pid)
+		*l = (struct lent){.pid = pid};
+	return l;
+}
+
+void gn_lent_change(int fd)
+{
+	struct lent *l = lent_get();
+
+	if (fd >= 0 && fd < (int)(64 * ARRAY_SIZE(l->changed)))
+		l->changed[fd / 64] |= UINT64_C(1) << fd % 64;
+}
+
+bool gn_lent_is_changed(int fd)
+{
+	const struct lent *l = lent_get();
+
+	return fd >= 0 && fd < (int)(64 * ARRAY_SIZE(l->changed)) && (l->changed[fd / 64] >> fd % 64 & 1);
 }
 
 int gn_relay(struct gn_sock *so, int fd)
@@ -231,9 +243,6 @@ int gn_relay(struct gn_sock *so, int fd)
 	bool lent = gn_is_vfork_child();
 	int pair[2], flags, ring, rc;
 	struct gn_name name;
-
-	if (lent && lent_is_given(fd))
-		return 0;
 
 	rc = gn_sys_socketpair(AF_UNIX, so->ep->type | SOCK_CLOEXEC, 0, pair);
 	if (rc < 0)
@@ -260,6 +269,8 @@ int gn_relay(struct gn_sock *so, int fd)
 			continue;
 		flags = gn_sys_fcntl((int)f, F_GETFD, 0);
 		gn_sys_dup3(pair[1], (int)f, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+		if (lent)
+			gn_lent_change((int)f);
 	}
 	if (rc == 0 && !lent) {
 		gn_watches_to_kernel(so);
@@ -348,13 +359,28 @@ static bool is_inherited(struct gn_sock *so, int fd)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
 
+	if (gn_is_vfork_child() && gn_lent_is_changed(fd))
+		return false;
 	return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
-/* Of an endpoint that relatives use too, a relay would take their bytes: only for what is clearly meant for the new program. */
-static void exec_stays(struct gn_sock *so, int fd)
+/* Who has forked a child for a connection closes its own copy about now. */
+static bool relatives_let_go(struct gn_sock *so, uint64_t until_ns)
 {
-	if (fd <= 2 || (atomic_load(&so->ep->holders) == 1 && !gn_is_vfork_child()))
+	struct timespec step = gn_timespec(LET_GO_STEP_NS);
+
+	while (!gn_ep_is_alone(so->ep)) {
+		if (gn_now_ns() >= until_ns)
+			return false;
+		gn_sys_nanosleep(&step, NULL);
+	}
+	return true;
+}
+
+/* Of an endpoint that relatives use too, a relay would take their bytes: only for what is clearly meant for the new program. */
+static void exec_stays(struct gn_sock *so, int fd, uint64_t until_ns)
+{
+	if (fd <= 2 || (!gn_is_vfork_child() && relatives_let_go(so, until_ns + LET_GO_NS)))
 		gn_relay(so, fd);
 }
 
@@ -379,8 +405,9 @@ static bool is_spawned(struct gn_sock *so, int fd)
 	return is_inherited(so, fd) || source;
 }
 
-static void spawn_stays(struct gn_sock *so, int fd)
+static void spawn_stays(struct gn_sock *so, int fd, uint64_t until_ns)
 {
+	(void)until_ns;
 	gn_relay(so, fd);
 }
 

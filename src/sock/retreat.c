@@ -84,7 +84,7 @@ static void leave_begins(struct gn_sock *so, int fd, enum gn_reason why)
 	gn_pin(so, fd, why);
 }
 
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
+void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd, uint64_t until_ns), enum gn_reason why)
 {
 	uint64_t until;
 
@@ -102,7 +102,7 @@ void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(st
 				if (pass == 0)
 					leave_begins(so, (int)fd, why);
 				else if (!gn_retreat_wait(so, (int)fd, until))
-					stays(so, (int)fd);
+					stays(so, (int)fd, until);
 			}
 			gn_put(so);
 		}

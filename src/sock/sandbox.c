@@ -20,8 +20,9 @@ static bool may_be_on_ring(struct gn_sock *so, int fd)
 	return atomic_load(&so->ep->state) == GN_ESTAB || so->ep->type == SOCK_DGRAM;
 }
 
-static void stays(struct gn_sock *so, int fd)
+static void stays(struct gn_sock *so, int fd, uint64_t until_ns)
 {
+	(void)until_ns;
 	if (so->ep->type != SOCK_DGRAM)
 		gn_relay(so, fd);
 }

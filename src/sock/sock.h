@@ -244,7 +244,8 @@ void gn_why(struct gn_ep *ep, enum gn_reason why);
 /* retreat.c */
 bool gn_retreat(struct gn_sock *so, int fd, enum gn_reason why); /* false: data in the ring, or a busy peer, holds it there */
 bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns);
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why);
+/* `stays` is told when the time for all of them is up. */
+void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd, uint64_t until_ns), enum gn_reason why);
 void gn_heed(struct gn_sock *so, int fd);               /* tx lock not held: goes back if the peer asked for it */
 
 /* promote.c, again */

@@ -14,8 +14,9 @@ static bool is_any(struct gn_sock *so, int fd)
 	return true;
 }
 
-static void relayed(struct gn_sock *so, int fd)
+static void relayed(struct gn_sock *so, int fd, uint64_t until_ns)
 {
+	(void)until_ns;
 	gn_relay(so, fd);
 }
 

@@ -63,7 +63,7 @@ static void cat_of_data_waiting(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 6, 0));
 }
 
-static void static_program(struct obs *o)
+static void without_preload(struct obs *o)
 {
 	char *const argv[] = { (char *)"env", (char *)"-i", (char *)"/bin/cat", NULL }; /* no preload there */
 	pid_t pid = obs_fork();
@@ -117,6 +117,122 @@ static void cat_of_a_megabyte(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 100, 0));
 	note("peer has %s", o->say);
 	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
+/* --- a program that goes on with a connection of which much has been written already --- */
+
+#define MEGABYTE 1000000
+
+/* argv: --take FD: a megabyte in and one out, then lines until the end. */
+static int take(char **argv)
+{
+	int fd = atoi(argv[2]);
+	char line[64];
+	ssize_t n;
+
+	if (bulk_in(fd, MEGABYTE, 3) != MEGABYTE)
+		return 1;
+	if (bulk_out(fd, MEGABYTE, 4) != MEGABYTE)
+		return 2;
+	while ((n = read(fd, line, sizeof(line))) > 0)
+		if (write(fd, line, (size_t)n) != n)
+			return 3;
+	return n < 0 ? 4 : 0;
+}
+
+/* Like this program, linked statically: there is no library to put in front of. */
+static void static_self(char path[4096 + 8])
+{
+	ssize_t n = readlink("/proc/self/exe", path, 4096);
+
+	strcpy(path + (n > 0 ? n : 0), "_static");
+}
+
+enum start { BY_FORK, BY_VFORK, BY_SPAWN };
+
+static pid_t start_as(enum start how, const char *path, int from, int to, char *const argv[], char *const env[])
+{
+	posix_spawn_file_actions_t acts;
+	pid_t pid;
+
+	if (how == BY_SPAWN) {
+		posix_spawn_file_actions_init(&acts);
+		posix_spawn_file_actions_adddup2(&acts, from, to);
+		obs("posix_spawn", posix_spawn(&pid, path, &acts, NULL, argv, env));
+		posix_spawn_file_actions_destroy(&acts);
+		return pid;
+	}
+	pid = how == BY_VFORK ? vfork() : obs_fork();
+	if (pid == 0) {
+		if (from != to)
+			dup2(from, to);
+		execve(path, argv, env);
+		_exit(127);
+	}
+	return pid;
+}
+
+/* `to`: its descriptor there; -1: the one that it has here. */
+static void taken(struct obs *o, enum start how, bool is_static, int to)
+{
+	static char *no_env[] = { NULL };
+	char path[4096 + 8], fd[16];
+	char *argv[] = { path, (char *)"--take", fd, NULL };
+	pid_t pid;
+
+	if (is_static)
+		static_self(path);
+	else
+		strcpy(path, "/proc/self/exe");
+	snprintf(fd, sizeof(fd), "%d", to < 0 ? o->fd : to);
+	peer_start(o, op_bulk_out, MEGABYTE, 3);
+	settle(o->fd);
+	pid = start_as(how, path, o->fd, to < 0 ? o->fd : to, argv, is_static ? environ : no_env);
+	close(o->fd);
+	obs("peer bulk out", peer_done(o));
+	obs("peer bulk in", peer(o, op_bulk_in, MEGABYTE, 4));
+	obs("peer", peer(o, op_ask, 100, 0));
+	obs("program ends", obs_wait(pid));
+}
+
+static void static_on_stdin(struct obs *o)
+{
+	taken(o, BY_FORK, true, STDIN_FILENO);
+}
+
+static void static_on_its_own(struct obs *o)
+{
+	taken(o, BY_FORK, true, -1);
+}
+
+static void static_on_twenty(struct obs *o)
+{
+	taken(o, BY_FORK, true, 20);
+}
+
+static void static_by_vfork(struct obs *o)
+{
+	taken(o, BY_VFORK, true, 20);
+}
+
+static void static_by_spawn(struct obs *o)
+{
+	taken(o, BY_SPAWN, true, 20);
+}
+
+static void cleared_on_stdin(struct obs *o)
+{
+	taken(o, BY_FORK, false, STDIN_FILENO);
+}
+
+static void cleared_on_its_own(struct obs *o)
+{
+	taken(o, BY_FORK, false, -1);
+}
+
+static void cleared_by_spawn(struct obs *o)
+{
+	taken(o, BY_SPAWN, false, 20);
 }
 
 static void vforked(struct obs *o)
@@ -568,10 +684,18 @@ int main(int argc, char **argv)
 	static const struct obs_case cases[] = {
 		{ "exec of cat", cat, STREAM, 0 },
 		{ "exec of cat with data waiting", cat_of_data_waiting, STREAM, 0 },
-		{ "exec without the preload", static_program, STREAM, 0 },
+		{ "exec without the preload", without_preload, STREAM, 0 },
 		{ "posix_spawn", spawned, STREAM, 0 },
 		{ "posix_spawn of a descriptor that exec closes", spawned_from_cloexec, STREAM, 0 },
 		{ "exec with a megabyte waiting", cat_of_a_megabyte, STREAM, 0 },
+		{ "a static program on descriptor 0", static_on_stdin, STREAM, 0 },
+		{ "a static program on the descriptor that it was", static_on_its_own, STREAM, 0 },
+		{ "a static program on another descriptor", static_on_twenty, STREAM, 0 },
+		{ "a static program by vfork", static_by_vfork, STREAM, 0 },
+		{ "a static program by posix_spawn", static_by_spawn, STREAM, 0 },
+		{ "a cleared environment, on descriptor 0", cleared_on_stdin, STREAM, 0 },
+		{ "a cleared environment, on the descriptor that it was", cleared_on_its_own, STREAM, 0 },
+		{ "a cleared environment, by posix_spawn", cleared_by_spawn, STREAM, 0 },
 		{ "vfork and exec", vforked, STREAM, 0 },
 		{ "exec, and the parent goes on", both_go_on, STREAM, 0 },
 		{ "clone", cloned, STREAM, 0 },
@@ -590,6 +714,8 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(argv[1], "--serve"))
 		return serve(argv);
+	if (argc == 3 && !strcmp(argv[1], "--take"))
+		return take(argv);
 	if (argc == 4 && !strcmp(argv[1], "--who"))
 		return who(argv);
 	return obs_main(argc, argv, cases);
