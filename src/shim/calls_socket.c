@@ -67,7 +67,7 @@ INTERPOSE(int, listen, (int fd, int backlog))
 
 INTERPOSE(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags))
 {
-	struct gn_sock *so = gn_point_get(fd);
+	struct gn_sock *so = gn_listener_get(fd);
 	int rc;
 
 	if (!so)

@@ -104,6 +104,20 @@ static inline struct gn_sock *gn_fd_known(int fd)
 	return so;
 }
 
+/* For accept(). */
+static inline struct gn_sock *gn_listener_get(int fd)
+{
+	struct gn_sock *so = gn_point_get(fd);
+
+	if (likely(so) || gn_world.sandboxed)
+		return so;
+	gn_begin();
+	so = gn_inherited_listener(fd);
+	if (!so)
+		gn_end();
+	return so;
+}
+
 static inline ssize_t gn_ret(ssize_t rc)
 {
 	if (likely(rc >= 0))

@@ -188,6 +188,38 @@ static int accept_any(struct gn_sock *so, int fd, int flags)
 	return c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK) ? c : accept_blocking(so, fd, flags);
 }
 
+/* It gets no private face: who else holds the listener is not known, and a caller of that face might wait for one who does not accept while
+ * another does. */
+struct gn_sock *gn_inherited_listener(int fd)
+{
+	enum { LISTENS, DOMAIN, TYPE, PROTOCOL, QUESTIONS };
+	static const int names[QUESTIONS] = {SO_ACCEPTCONN, SO_DOMAIN, SO_TYPE, SO_PROTOCOL};
+	int value[QUESTIONS] = {0};
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	struct gn_sock *so;
+
+	if (fd < 0 || gn_is_vfork_child() || gn_is_hidden(fd))
+		return NULL;
+	for (int i = 0; i < QUESTIONS; i++) {
+		socklen_t size = sizeof value[i];
+
+		if (gn_sys_getsockopt(fd, SOL_SOCKET, names[i], &value[i], &size) < 0 || !value[LISTENS])
+			return NULL;
+	}
+	value[TYPE] |= gn_sys_fcntl(fd, F_GETFL, 0) & O_NONBLOCK ? SOCK_NONBLOCK : 0;
+	gn_opened(fd, value[DOMAIN], value[TYPE], value[PROTOCOL]);
+	so = gn_get(fd);
+	if (!so)
+		return NULL;
+	if (value[DOMAIN] != AF_UNIX && gn_sys_getsockname(fd, &ss, &len) == 0)
+		gn_addr_from_sockaddr(&so->ep->local, (struct sockaddr *)&ss, len);
+	atomic_store(&so->ep->state, GN_LISTEN);
+	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
+	gn_why(so->ep, GN_WHY_INHERITED);
+	return so;
+}
+
 int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	struct gn_sock *new;

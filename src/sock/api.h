@@ -25,6 +25,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
 int gn_shutdown(struct gn_sock *so, int fd, int how);
+struct gn_sock *gn_inherited_listener(int fd); /* accept.c, likewise: if it is a listener; what it accepts is ours */
 struct gn_sock *gn_inherited(int fd); /* of a descriptor not in the table: held, if it came through exec as a TCP connection of ours */
 
 /* A message as all forms of send and receive mean it. */

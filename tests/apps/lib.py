@@ -177,7 +177,7 @@ def parse_stats(text):
 		found = re.search(r"gnezdo: pid=(\d+) (prog=|fallback )(.*)", line)
 		if not found:
 			continue
-		entry = processes.setdefault(found.group(1), {"prog": "?", "fallbacks": []})
+		entry = processes.setdefault(found.group(1), {"prog": "?", "fallbacks": [], "pid": int(found.group(1))})
 		if found.group(2) == "fallback ":
 			entry["fallbacks"].append(found.group(3))
 			continue
@@ -356,9 +356,9 @@ class Bench:
 		"""Both sides run under gnezdo and may promote: only then can the rings be asked for."""
 		return all(lane in ("auto", "ring") for lane in (self.server_lane, self.client_lane))
 
-	def expect_ring(self, prog, share=0.5, least=1):
-		"""Once everything has stopped: `prog` moved at least this share of its bytes, and `least` bytes, through rings."""
-		self.expected.append((prog, share, least))
+	def expect_ring(self, prog, share=0.5, least=1, pids=None):
+		"""Once everything has stopped: `prog`, or these processes of it, moved at least this share of its bytes, and `least` bytes, through rings."""
+		self.expected.append((prog, share, least, pids))
 
 	# -- ending
 
@@ -387,8 +387,8 @@ class Bench:
 
 	def _check_figures(self):
 		stats = self.figures()
-		for prog, share, least in self.expected:
-			mine = [s for s in stats if s["prog"].startswith(prog[:15])]
+		for prog, share, least, pids in self.expected:
+			mine = [s for s in stats if s["prog"].startswith(prog[:15]) and (pids is None or s["pid"] in pids)]
 			if not self.both:
 				ring = sum(amount(s, "ring") for s in mine)
 				self.check(ring == 0, "%s: %d bytes by ring although the other side cannot or must not" % (prog, ring))

@@ -14,6 +14,7 @@ worker_processes %(workers)d;
 error_log stderr warn;
 pid %(dir)s/nginx.pid;
 %(user)s
+%(env)s
 events { worker_connections 512; }
 http {
 	access_log off;
@@ -49,7 +50,7 @@ def workers_of(master):
 
 
 class Nginx:
-	def __init__(self, bench, workers=2, listen="", daemon=False):
+	def __init__(self, bench, workers=2, listen="", daemon=False, env=()):
 		self.bench, self.port, self.back, self.files = bench, free_port(), free_port(), {}
 		os.mkdir(bench.path("www"))
 		for name, size in (("small", 1024), ("big", 10 << 20), ("empty", 0), ("odd", 70001)):
@@ -59,6 +60,7 @@ class Nginx:
 				f.write(content)
 		with open(bench.path("nginx.conf"), "w") as f:
 			f.write(CONFIG % {"workers": workers, "dir": bench.dir, "port": self.port, "back": self.back, "listen": listen,
+				"env": " ".join("env %s;" % name for name in env),  # what else its new binary finds: nginx clears it
 				"daemon": "on" if daemon else "off", "user": "user root;" if os.geteuid() == 0 else ""})
 		self.proc = bench.serve(["nginx", "-e", "stderr", "-p", bench.dir, "-c", bench.path("nginx.conf")], self._ready, daemon=daemon)
 

@@ -20,6 +20,8 @@ for _how, _what in (("plain", "one process"), ("threads", "worker threads"), ("c
 		proc = bench.serve(["node", os.path.join(PROGS, "node_server.js"), how, port], listening(port))
 		talk(bench, "tcp", port)
 		proc.stop()
+		if how in ("plain", "threads"):  # those of a cluster are passed on, and stay with the kernel
+			bench.expect_ring("node", share=0, least=500)
 
 
 @test("the same over a socket file", needs=NEEDS)
@@ -28,3 +30,4 @@ def unix(bench):
 	proc = bench.serve(["node", os.path.join(PROGS, "node_server.js"), "plain", path], unix_listening(path))
 	talk(bench, "unix", path)
 	proc.stop()
+	bench.expect_ring("node", share=0, least=500)

@@ -169,8 +169,12 @@ def replica(bench):
 	primary.cli("SET", "late", "comer")
 	until(lambda: second.cli("GET", "late") == "comer\n", 10, "a later write at the replica")
 	bench.equal(second.cli("DBSIZE"), "5001\n", "keys at the replica")
+	bench.equal(primary.cli("-r", "1500", "INCR", "turns").split()[-1], "1500", "writes, one by one")
+	until(lambda: second.cli("GET", "turns") == "1500\n", 10, "all of them at the replica")
 	second.stop()
 	primary.stop()
+	if bench.both:  # the link joins two servers, whatever the clients are
+		bench.expect_ring("redis-server", share=0, least=10000, pids={second.proc.pid})
 
 
 @test("a refused connection is told as on the kernel", needs=NEEDS, variants=("auto", "ring"))

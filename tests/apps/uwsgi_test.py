@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""uwsgi behind nginx: workers forked from a master, which accept on one shared socket file or port, one with sendfile in front."""
+"""uwsgi behind nginx, and that behind haproxy: workers forked from a master, which accept on one shared socket file or port, one with sendfile in front."""
 
 import hashlib
 import os
@@ -22,10 +22,23 @@ http {
 	uwsgi_temp_path %(dir)s/uwsgi; scgi_temp_path %(dir)s/scgi;
 	server {
 		listen 127.0.0.1:%(port)d;
+		listen unix:%(dir)s/front.sock;
 		location /file/ { rewrite /file/(.*) /$1 break; include /etc/nginx/uwsgi_params; uwsgi_pass unix:%(dir)s/app.sock; }
 		location / { include /etc/nginx/uwsgi_params; uwsgi_pass 127.0.0.1:%(app)d; }
 	}
 }
+"""
+
+# In front of all: over AF_UNIX as far as uwsgi.
+HAPROXY = """
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 20s
+	timeout server 20s
+listen front
+	bind 127.0.0.1:%(port)d
+	server one unix@%(dir)s/front.sock
 """
 
 
@@ -48,19 +61,35 @@ class Site:
 		self.uwsgi.stop()
 
 
-@test("pages of all sizes and uploads pass from nginx to uwsgi over AF_UNIX and TCP", needs=NEEDS)
-def pages(bench):
-	site = Site(bench)
+def fetch(bench, site, url):
 	data = os.urandom(6 << 20)
 	with open(bench.path("upload"), "wb") as f:
 		f.write(data)
+	for size in (0, 1, 5000, 300000, 9 << 20):
+		got = site.curl(url + "size/%d" % size)
+		bench.check(got == (b"0123456789abcdef" * (size // 16 + 1))[:size], "%d bytes of %d, equal or not" % (len(got), size))
+	bench.equal(site.curl("--data-binary", "@" + bench.path("upload"), url).decode(), hashlib.sha256(data).hexdigest(), "checksum of an upload")
+
+
+@test("pages of all sizes and uploads pass from nginx to uwsgi over AF_UNIX and TCP", needs=NEEDS)
+def pages(bench):
+	site = Site(bench)
 	for place in ("", "file/"):
-		url = "http://127.0.0.1:%d/%s" % (site.port, place)
-		for size in (0, 1, 5000, 300000, 9 << 20):
-			got = site.curl(url + "size/%d" % size)
-			bench.check(got == (b"0123456789abcdef" * (size // 16 + 1))[:size], "%d bytes of %d, equal or not" % (len(got), size))
-		bench.equal(site.curl("--data-binary", "@" + bench.path("upload"), url).decode(), hashlib.sha256(data).hexdigest(), "checksum of an upload")
+		fetch(bench, site, "http://127.0.0.1:%d/%s" % (site.port, place))
 	site.stop()
+	bench.expect_ring("curl", share=0.2)
+
+
+@test("the same through haproxy, nginx and uwsgi, all over AF_UNIX", needs=NEEDS + ("haproxy",))
+def chain(bench):
+	site, port = Site(bench), free_port()
+	with open(bench.path("haproxy.cfg"), "w") as f:
+		f.write(HAPROXY % {"dir": bench.dir, "port": port})
+	haproxy = bench.serve(["haproxy", "-db", "-f", bench.path("haproxy.cfg")], listening(port))
+	fetch(bench, site, "http://127.0.0.1:%d/file/" % port)
+	bench.check(haproxy.stop(signal.SIGUSR1) in (0, 130, 143), "exit status of haproxy: %d" % haproxy.popen.returncode)
+	site.stop()
+	bench.expect_ring("curl", share=0.2)
 
 
 @test("wrk through nginx and uwsgi meets no error", needs=NEEDS + ("wrk",), variants=("auto", "ring"))
