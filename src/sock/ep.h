@@ -103,6 +103,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_PASSCRED 1024u /* SO_PASSCRED is on */
 #define GN_EP_URGENT 2048u   /* emulated: an urgent byte was read out of line, the mark may still be ahead (urgent.c) */
 #define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
+#define GN_EP_UNSURE 4096u   /* a reader was killed: of rx.kernel_bytes or _msgs, what it took may be missing */
 #define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 

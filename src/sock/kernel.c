@@ -342,6 +342,24 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 	return rc; /* 0: nothing but the mark, which is the end */
 }
 
+/* A relative was killed between its read of the kernel lane and the count of it, or may have been. Once the peer has switched, what is left
+ * tells: all that stands before the bells. */
+bool gn_kernel_recount(struct gn_sock *so, int fd)
+{
+	struct gn_half *half = &so->ep->rx;
+	_Atomic uint64_t *count = so->ep->type == SOCK_STREAM ? &half->kernel_bytes : &half->kernel_msgs;
+	uint64_t pos = atomic_load(count), until, left;
+
+	if (likely(!gn_flag(so->ep, GN_EP_UNSURE)) || gn_kernel_until(so) == UINT64_MAX)
+		return false;
+	until = gn_kernel_until(so);
+	left = until > pos ? gn_bells_start(so, fd, until - pos) : 0;
+	if (until > pos)
+		atomic_store(count, until - left);
+	atomic_fetch_and(&so->ep->flags, ~GN_EP_UNSURE);
+	return until > pos && left != until - pos;
+}
+
 /* What the same would take, left where it is. */
 ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)
 {

@@ -560,6 +560,7 @@ int gn_unread(struct gn_sock *so, int fd)
 	int in_kernel = 0;
 
 	gn_rx_lock(so, fd);
+	gn_kernel_recount(so, fd);
 	pos = atomic_load(stream ? &ep->rx.kernel_bytes : &ep->rx.kernel_msgs);
 	until = gn_kernel_until(so);
 	in_ring = stream ? gn_ring_readable(&ep->rx.ring, &so->rx) : packet_bytes(so);

@@ -101,12 +101,14 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
  * *in_ring: how far into the ring that reaches. */
 static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
-	uint64_t pos = atomic_load(&so->ep->rx.kernel_bytes), until = gn_kernel_until(so), skip = offset_now(so), left, behind;
+	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, behind;
 	ssize_t n, seen = 0;
 
 	*in_ring = 0;
 	if (!gn_rx_shared(so))
 		return GN_OTHER_LANE;
+	gn_kernel_recount(so, fd);
+	pos = atomic_load(&so->ep->rx.kernel_bytes);
 	left = until == UINT64_MAX ? until : until > pos ? until - pos : 0;
 	if (left > skip) {
 		seen = look_before(so, fd, io, left, skip);

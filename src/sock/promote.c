@@ -137,6 +137,10 @@ void gn_rx_mend(struct gn_sock *so, int fd)
 	if (gn_rx_shared(so) && atomic_load(&d->consent) == GN_CONSENT_NONE) /* killed in gn_consent_rx() */
 		atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
 	atomic_store(&d->tail, ep->rx.ring.own);
+	if (gn_rx_shared(so) && !gn_past_switch(so)) { /* killed in gn_kernel_take(), perhaps between the read and its count */
+		atomic_fetch_or(&ep->flags, GN_EP_UNSURE);
+		gn_kernel_recount(so, fd);
+	}
 	gn_bell_rest(so, fd);
 	gn_bell_space(so, fd);
 }

@@ -37,6 +37,17 @@ short gn_low_ready(struct gn_sock *so, int fd)
 	return gn_sys_ioctl(fd, FIONREAD, &there) == 0 && there > 0 && (uint32_t)there >= gn_low_water(so) ? IN_BITS : 0;
 }
 
+/* The peer has switched, and what it sent before seems not to be read yet: who should have counted may be dead. */
+static bool caught_up(struct gn_sock *so, int fd)
+{
+	if (!gn_rx_shared(so) || atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL)
+		return false;
+	gn_rx_lock(so, fd);
+	gn_kernel_recount(so, fd);
+	gn_unlock(&so->ep->rx.lock);
+	return positioned_on_ring(so);
+}
+
 /* POLLIN and what goes with it. The ring's words are read without the lock: a moment's picture, as poll gives anyway. */
 static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 {
@@ -45,7 +56,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	short shut;
 
 	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
-	if (!gn_rx_shared(so) || !positioned_on_ring(so)) {
+	if ((!gn_rx_shared(so) || !positioned_on_ring(so)) && !(ask_kernel && caught_up(so, fd))) {
 		short end = gn_rx_shared(so) && atomic_load_explicit(&d->fin, memory_order_acquire) ? IN_BITS | POLLRDHUP : 0;
 		short bits = ask_kernel ? gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) : 0;
 

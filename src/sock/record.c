@@ -155,7 +155,7 @@ static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (atomic_load_explicit(&so->ep->rx.lane, memory_order_relaxed) != GN_LANE_RING)
 		return GN_OTHER_LANE;
-	if (pos >= until)
+	if (likely(pos >= until) || unlikely(gn_kernel_recount(so, fd) && atomic_load(&so->ep->rx.kernel_msgs) >= until))
 		return take_ring(so, fd, io);
 	n = take_kernel(so, fd, io, until == UINT64_MAX);
 	if (likely(n != -ECONNRESET))

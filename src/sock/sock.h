@@ -295,6 +295,8 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what th
 size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
 size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
 void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */
+bool gn_kernel_recount(struct gn_sock *so, int fd);     /* kernel.c; rx lock held: makes the count of what was read there sure; true: it was wrong */
+uint64_t gn_bells_start(struct gn_sock *so, int fd, uint64_t most); /* rx lock held: bytes, or packets, in the kernel's queue before the first bell */
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */

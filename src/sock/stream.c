@@ -271,6 +271,10 @@ static ssize_t take_piece(struct gn_sock *so, int fd, struct gn_io *io, struct g
 		until = gn_kernel_until(so);
 		if (likely(pos >= until))
 			return take_ring(so, fd, io, c, done);
+		if (unlikely(gn_kernel_recount(so, fd))) {
+			pos = atomic_load(&half->kernel_bytes);
+			continue;
+		}
 		n = take_kernel(so, fd, io, c, done, until == UINT64_MAX ? until : until - pos);
 		if (n || until != UINT64_MAX || gn_kernel_until(so) == UINT64_MAX)
 			return n;

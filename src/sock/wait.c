@@ -168,6 +168,52 @@ size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left)
 	return sum;
 }
 
+static uint64_t packets_before(struct gn_sock *so, int fd, uint64_t most)
+{
+	char bytes[GN_NONCE_BYTES];
+	int64_t at = 0;
+	uint64_t sum = 0;
+	ssize_t n = 1;
+
+	for (; sum < most && n > 0; at += n) {
+		gn_kernel_peek_offset(fd, at);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		if (n < 0 || bells_ahead(so, bytes, n))
+			return sum;
+		sum++;
+	}
+	return most; /* behind an empty packet nothing can be seen */
+}
+
+/* A bell that two looks would cut in two is seen whole by the second. */
+static uint64_t bytes_before(struct gn_sock *so, int fd, uint64_t most)
+{
+	char bytes[2048];
+	uint64_t at = 0;
+	const char *bell;
+	ssize_t n;
+
+	while (at < most) {
+		gn_kernel_peek_offset(fd, (int64_t)at);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+		if (n <= 0)
+			break;
+		bell = memmem(bytes, (size_t)n, so->nonce, GN_NONCE_BYTES);
+		if (bell)
+			return at + (uint64_t)(bell - bytes);
+		at += (uint64_t)(n < (ssize_t)sizeof bytes ? n : n - GN_NONCE_BYTES + 1);
+	}
+	return at;
+}
+
+uint64_t gn_bells_start(struct gn_sock *so, int fd, uint64_t most)
+{
+	uint64_t n = so->ep->type == SOCK_STREAM ? bytes_before(so, fd, most) : packets_before(so, fd, most);
+
+	gn_kernel_peek_offset(fd, -1);
+	return GN_MIN(n, most);
+}
+
 size_t gn_packets_unread(struct gn_sock *so, int fd)
 {
 	struct pollfd end = {fd, POLLRDHUP, 0};

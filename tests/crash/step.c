@@ -40,7 +40,12 @@ struct call {
 	void (*make)(int fd);
 	bool cold, flooded; /* no warm-up; the survivor is blocked in a long send */
 	bool greeted;       /* the survivor has sent a word */
+	bool ahead;         /* much of what it sent before it went to the ring lies in the kernel still; cold */
 };
+
+#define AHEAD 1600
+#define ROUNDS 10
+#define AHEAD_READ 40
 
 static void nothing(int fd)
 {
@@ -93,6 +98,61 @@ static void closes(int fd)
 	close(fd);
 }
 
+static unsigned char ahead_byte(size_t at)
+{
+	return (unsigned char)(at * 7 + at / 256);
+}
+
+/* The next `n` bytes of the survivor's, from `*at` on. */
+static void ahead_send(int fd, size_t *at, size_t n)
+{
+	unsigned char buf[AHEAD];
+
+	for (size_t i = 0; i < n; i++)
+		buf[i] = ahead_byte((*at)++);
+	if (send(fd, buf, n, MSG_NOSIGNAL) != (ssize_t)n)
+		exit(14);
+}
+
+/* Both go to the ring, and this side is far behind. */
+static void lags(int fd)
+{
+	char buf[WORD];
+
+	until_readable(fd);
+	for (int i = 0; i < ROUNDS; i++)
+		if (send(fd, buf, WORD, MSG_NOSIGNAL) != WORD || recv(fd, buf, WORD, MSG_WAITALL) != WORD)
+			exit(4);
+}
+
+static void reads_on(int fd)
+{
+	char buf[AHEAD_READ];
+
+	if (recv(fd, buf, sizeof(buf), 0) < 0)
+		exit(4);
+}
+
+/* What the victim has left: all of it, or what is behind the one read that it was killed in. */
+static void read_behind(int fd)
+{
+	static unsigned char buf[2 * AHEAD + ROUNDS * WORD];
+	const size_t left = sizeof(buf) - ROUNDS * WORD;
+	size_t got = 0, from;
+	ssize_t n = 1;
+
+	while (got < left - AHEAD_READ && (n = recv(fd, buf + got, left - got, 0)) > 0)
+		got += (size_t)n;
+	from = ROUNDS * WORD + (buf[0] == ahead_byte(ROUNDS * WORD) ? 0 : AHEAD_READ);
+	while (n > 0 && got < sizeof(buf) - from && (n = recv(fd, buf + got, sizeof(buf) - from - got, 0)) > 0)
+		got += (size_t)n;
+	for (size_t i = 0; i < got; i++)
+		if (buf[i] != ahead_byte(from + i))
+			exit(6);
+	if (got != sizeof(buf) - from)
+		exit(6);
+}
+
 static void becomes_hot(int fd)
 {
 	for (int i = 0; i < 3; i++)
@@ -100,12 +160,13 @@ static void becomes_hot(int fd)
 }
 
 static const struct call calls[] = {
-	{ "write and bell", nothing, writes, false, false, false },
-	{ "read", until_readable, reads, false, false, true },
-	{ "read and bell", until_blocked, reads_much, false, true, false },
-	{ "demotion", nothing, goes_back, false, false, false },
-	{ "promotion", nothing, becomes_hot, true, false, false },
-	{ "close", nothing, closes, false, false, false },
+	{ "write and bell", nothing, writes, false, false, false, false },
+	{ "read", until_readable, reads, false, false, true, false },
+	{ "read and bell", until_blocked, reads_much, false, true, false, false },
+	{ "read behind the switch", lags, reads_on, true, false, false, true },
+	{ "demotion", nothing, goes_back, false, false, false, false },
+	{ "promotion", nothing, becomes_hot, true, false, false, false },
+	{ "close", nothing, closes, false, false, false, false },
 };
 
 /* --- the victim and its sibling --- */
@@ -140,6 +201,8 @@ static void sibling(const struct call *call, int fd, int go)
 		exit(6);
 	while (call->flooded && n > 0)
 		n = recv(fd, much, sizeof(much), 0);
+	if (call->ahead)
+		read_behind(fd);
 	if (call->greeted) /* unread, it would make a reset of the end */
 		recv(fd, much, WORD, MSG_DONTWAIT);
 	put(fd, 'b', SIBLING_BYTES / 4);
@@ -216,6 +279,17 @@ static int survive(const struct call *call, int lfd, bool shared)
 	for (int i = 0; i < WARM && !call->cold; i++)
 		if (recv(fd, buf, WORD, MSG_WAITALL) != WORD || send(fd, buf, WORD, MSG_NOSIGNAL) != WORD)
 			return 13;
+	if (call->ahead) {
+		size_t at = 0;
+
+		ahead_send(fd, &at, AHEAD);
+		for (int i = 0; i < ROUNDS; i++) {
+			if (recv(fd, buf, WORD, MSG_WAITALL) != WORD)
+				return 13;
+			ahead_send(fd, &at, WORD);
+		}
+		ahead_send(fd, &at, AHEAD);
+	}
 	if (call->greeted && send(fd, "rrrrrrrrrrrrrrrr", WORD, MSG_NOSIGNAL) != WORD)
 		return 14;
 	if (call->flooded) {
