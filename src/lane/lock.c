@@ -10,32 +10,69 @@
 #include "base/sys.h"
 #include "base/time.h"
 
-__thread uint32_t gn_tid_known;
+__thread uint32_t gn_owner_known;
+static bool births_noted;
 
 #define SPINS 200
 #define OWNER_CHECK_NS (5 * GN_NS_PER_MS)
 
-uint32_t gn_tid_ask(void)
+/* What follows "pid (comm) ", for comm may hold anything: the third field and on. NULL: not known. */
+static const char *task_stat(uint32_t tid, char text[512])
 {
-	gn_tid_known = (uint32_t)gn_sys_gettid();
-	return gn_tid_known;
+	char path[32], *p;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/%u/stat", tid);
+	n = gn_sys_read_file(path, text, 512);
+	p = n > 0 ? strrchr(text, ')') : NULL;
+	return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
+/* Of a thread: 1 to 511; 0: not known. The kernel tells it to a hundredth of a second, in which no id comes round again. */
+static uint32_t birth(uint32_t tid)
+{
+	char text[512];
+	const char *p = task_stat(tid, text);
+	uint64_t ticks = 0;
+
+	for (int field = 3; p && field < 22; field++) {
+		p = strchr(p, ' ');
+		p += p != NULL;
+	}
+	if (!p)
+		return 0;
+	for (; *p >= '0' && *p <= '9'; p++)
+		ticks = ticks * 10 + (uint64_t)(*p - '0');
+	return 1 + (uint32_t)((ticks * 0x9e3779b97f4a7c15ull >> 32) % 511);
+}
+
+uint32_t gn_owner_ask(void)
+{
+	uint32_t tid = (uint32_t)gn_sys_gettid();
+
+	gn_owner_known = tid | (births_noted ? birth(tid) << GN_LOCK_BIRTH_SHIFT : 0);
+	return gn_owner_known;
 }
 
 void gn_tid_forget(void)
 {
-	gn_tid_known = 0;
+	gn_owner_known = 0;
+}
+
+void gn_births_note(bool on)
+{
+	if (on && !births_noted)
+		gn_tid_forget(); /* what is known stays known: a sandbox may forbid to ask */
+	births_noted = on;
 }
 
 /* Who was killed is still there for kill(2) until its parent has waited for it, but runs no more. */
 static bool is_zombie(uint32_t tid)
 {
-	char path[32], text[256], *p;
-	ssize_t n;
+	char text[512];
+	const char *p = task_stat(tid, text);
 
-	snprintf(path, sizeof path, "/proc/%u/stat", tid);
-	n = gn_sys_read_file(path, text, sizeof text);
-	p = n > 0 ? strrchr(text, ')') : NULL; /* "pid (comm) state": comm may hold anything */
-	return p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X');
+	return p && (*p == 'Z' || *p == 'X');
 }
 
 bool gn_task_is_dead(uint32_t tid)
@@ -45,14 +82,17 @@ bool gn_task_is_dead(uint32_t tid)
 
 static bool owner_is_dead(uint32_t word)
 {
-	uint32_t tid = word & ~GN_LOCK_WAITERS;
+	uint32_t tid = word & GN_LOCK_TID, born = (word & ~GN_LOCK_WAITERS) >> GN_LOCK_BIRTH_SHIFT, now;
 
-	return tid && gn_task_is_dead(tid);
+	if (!tid || gn_task_is_dead(tid))
+		return tid;
+	now = born ? birth(tid) : 0;
+	return now && now != born; /* the id is somebody else's now */
 }
 
 static bool lock_take(_Atomic uint32_t *lock, uint32_t seen, uint32_t flags)
 {
-	return atomic_compare_exchange_strong_explicit(lock, &seen, gn_tid() | flags, memory_order_acquire, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(lock, &seen, gn_owner() | flags, memory_order_acquire, memory_order_relaxed);
 }
 
 bool gn_lock_slow(_Atomic uint32_t *lock)
@@ -61,7 +101,7 @@ bool gn_lock_slow(_Atomic uint32_t *lock)
 	uint32_t word;
 
 	/* A handler of a fault that happened while this thread held the lock: whatever it guards is consistent, as after a kill. */
-	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_tid())
+	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_owner())
 		return true;
 	for (int i = 0; i < SPINS; i++) {
 		if (atomic_load_explicit(lock, memory_order_relaxed) == 0 && lock_take(lock, 0, 0))

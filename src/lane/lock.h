@@ -15,15 +15,26 @@
 #include "base/base.h"
 
 #define GN_LOCK_WAITERS 0x80000000u
+#define GN_LOCK_TID 0x003fffffu /* the kernel's ids are below 2^22 */
+#define GN_LOCK_BIRTH_SHIFT 22  /* between: when that thread was born, in 9 bits; 0: not noted */
 
-/* The calling thread's id, asked from the kernel once. */
-uint32_t gn_tid_ask(void);
-extern __thread uint32_t gn_tid_known __attribute__((tls_model("initial-exec")));
+/* What the calling thread writes into a lock that it holds: its id and birth, asked from the kernel once. An id may be given to somebody else as
+ * soon as its owner is dead; the birth tells them apart. */
+uint32_t gn_owner_ask(void);
+extern __thread uint32_t gn_owner_known __attribute__((tls_model("initial-exec")));
+
+static inline uint32_t gn_owner(void)
+{
+	return likely(gn_owner_known) ? gn_owner_known : gn_owner_ask();
+}
 
 static inline uint32_t gn_tid(void)
 {
-	return likely(gn_tid_known) ? gn_tid_known : gn_tid_ask();
+	return gn_owner() & GN_LOCK_TID;
 }
+
+/* Whether births are noted, which costs a look into /proc for each thread: in processes that share locks. No lock is held. */
+void gn_births_note(bool on);
 
 /* Gone, or a zombie. Unreadable /proc: who is a zombie passes for alive. */
 bool gn_task_is_dead(uint32_t tid);
@@ -38,7 +49,7 @@ static inline bool gn_lock_try(_Atomic uint32_t *lock)
 {
 	uint32_t free = 0;
 
-	return atomic_compare_exchange_strong_explicit(lock, &free, gn_tid(), memory_order_acquire, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(lock, &free, gn_owner(), memory_order_acquire, memory_order_relaxed);
 }
 
 /* True: its last owner died holding it. */
@@ -54,7 +65,7 @@ static inline void gn_lock(_Atomic uint32_t *lock)
 
 static inline void gn_unlock(_Atomic uint32_t *lock)
 {
-	uint32_t mine = gn_tid();
+	uint32_t mine = gn_owner();
 
 	if (unlikely(!atomic_compare_exchange_strong_explicit(lock, &mine, 0, memory_order_release, memory_order_relaxed)))
 		gn_unlock_slow(lock);
@@ -63,7 +74,7 @@ static inline void gn_unlock(_Atomic uint32_t *lock)
 /* Held while code ran that may have taken it a second time, and so have given it back. */
 static inline void gn_unlock_mine(_Atomic uint32_t *lock)
 {
-	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_tid())
+	if ((atomic_load_explicit(lock, memory_order_relaxed) & ~GN_LOCK_WAITERS) == gn_owner())
 		gn_unlock(lock);
 }
 

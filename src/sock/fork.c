@@ -85,6 +85,7 @@ static void leave(void)
 
 static void hold(void)
 {
+	gn_births_note(true); /* from now on others take over locks of ours */
 	gn_lock(&gn_world.big);
 	forking.has_sets = gn_epoll_fork();
 	if (forking.has_sets)

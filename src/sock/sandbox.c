@@ -77,6 +77,7 @@ void gn_sandbox(void)
 	gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
 	for_each_fd(GN_KIND_SOCK, sock_settle);
 	for_each_fd(GN_KIND_EPOLL, set_plain);
+	gn_births_note(false); /* a look into /proc */
 	gn_world.stats = false; /* the figures would be a write of ours: a sandbox with RLIMIT_FSIZE 0 (sshd's) is killed for it */
 	for_each_fd(GN_KIND_EPOLL, set_forget);
 	for_each_fd(GN_KIND_SOCK, sock_forget);

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* The robust lock: taken over from the dead, even when their id is somebody else's by then, and from nobody who lives. */
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/unit.h"
+#include "lane/lock.h"
+
+static _Atomic uint32_t *lock;
+
+static void begin(void)
+{
+	lock = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(lock, MAP_FAILED);
+	gn_births_note(true);
+}
+
+/* Takes the lock and ends. */
+static pid_t die_holding(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		gn_tid_forget();
+		gn_lock(lock);
+		_exit(0);
+	}
+	return pid;
+}
+
+GN_TEST(a_dead_owner_is_followed)
+{
+	begin();
+	waitpid(die_holding(), NULL, 0);
+	ck_assert(gn_lock_inherits(lock));
+	gn_unlock(lock);
+	ck_assert(!gn_lock_inherits(lock));
+}
+
+GN_TEST(a_zombie_is_followed)
+{
+	siginfo_t info;
+	pid_t pid;
+
+	begin();
+	pid = die_holding();
+	waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+	ck_assert(gn_lock_inherits(lock));
+}
+
+GN_TEST(a_living_owner_is_waited_for)
+{
+	pid_t pid;
+
+	begin();
+	pid = fork();
+	if (pid == 0) {
+		gn_tid_forget();
+		gn_lock(lock);
+		usleep(200000); /* longer than the waiter waits between two looks */
+		gn_unlock(lock);
+		_exit(0);
+	}
+	while (!atomic_load(lock))
+		;
+	ck_assert(!gn_lock_inherits(lock));
+	waitpid(pid, NULL, 0);
+}
+
+GN_TEST(who_has_a_dead_owners_id_is_not_taken_for_it)
+{
+	pid_t dead, again;
+	struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&dead, .set_tid_size = 1};
+
+	begin();
+	dead = die_holding();
+	waitpid(dead, NULL, 0);
+	usleep(30000); /* births are told to a hundredth of a second */
+	again = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+	if (again == 0) {
+		pause();
+		_exit(0);
+	}
+	if (again < 0) {
+		gn_unit_skip("who_has_a_dead_owners_id_is_not_taken_for_it", "ids cannot be chosen");
+		return;
+	}
+	ck_assert_int_eq(again, dead);
+	ck_assert(gn_lock_inherits(lock));
+	kill(again, SIGKILL);
+	waitpid(again, NULL, 0);
+}
+
+int main(void)
+{
+	return gn_unit_run("lock");
+}
