@@ -155,10 +155,12 @@ static void shut_in_kernel(struct gn_sock *so, int how)
 		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 }
 
-/* We read on, and what the peer says comes by the kernel. Who waits to write was woken by the kernel, or looks by itself. */
+/* We read on, and the kernel tells what is to be told: what the peer says comes by it; or what we wrote went by it, so that it has told our
+ * end (and would, shut both ways, show the peer a connection that is over). Who waits to write was woken by the kernel, or looks by itself. */
 static bool kernel_is_heard(const struct gn_sock *so)
 {
-	return !atomic_load(&so->ep->rx.shut) && (!so->rx.dir || atomic_load(&so->rx.dir->lane) != GN_LANE_RING);
+	return !atomic_load(&so->ep->rx.shut) &&
+	       (!so->rx.dir || atomic_load(&so->rx.dir->lane) != GN_LANE_RING || !gn_tx_shared(so));
 }
 
 /* Who sleeps on our own end. In the kernel only a shut reading half wakes them; then no bell comes any more, and sleeps are to be short. */

@@ -424,6 +424,99 @@ static void polls_while_another_writes(struct obs *o)
 	obs("peer", peer_done(o));
 }
 
+/* --- one thread shuts the writing half while another one sleeps, waiting for data --- */
+
+#define GREETINGS 400
+
+struct listening {
+	int fd;
+	bool polls;
+	_Atomic long got;
+	_Atomic pid_t tid;
+};
+
+static void *listen_to_peer(void *arg)
+{
+	struct listening *l = arg;
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+	char buf[16];
+	ssize_t n;
+
+	l->tid = gettid();
+	for (;;) {
+		if (l->polls && poll(&p, 1, (int)deadline_ms()) != 1)
+			return NULL;
+		n = recv(l->fd, buf, sizeof(buf), l->polls ? MSG_DONTWAIT : 0);
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		if (n <= 0)
+			return NULL;
+		l->got += n;
+	}
+}
+
+static void *read_to_the_end(void *arg)
+{
+	struct taker *t = arg;
+	char buf[16];
+
+	t->tid = gettid();
+	while ((t->rc = recv(t->fd, buf, sizeof(buf), 0)) > 0)
+		;
+	return NULL;
+}
+
+/* A thread of the peer's sleeps in recv from the start, so that only the peer's own writing can leave the kernel lane. */
+static long op_greet_and_answer_the_end(struct obs *o, long n, long b)
+{
+	struct taker t = { .fd = o->fd };
+	char buf[16] = "a greeting";
+	pthread_t reader;
+	long done = 0;
+
+	(void)b;
+	pthread_create(&reader, NULL, read_to_the_end, &t);
+	while (!t.tid)
+		usleep(500);
+	if (!thread_asleep(getpid(), t.tid, -1))
+		return -2;
+	for (long i = 0; i < n; i++)
+		done += send(o->fd, buf, sizeof(buf), MSG_NOSIGNAL) == sizeof(buf);
+	pthread_join(reader, NULL);
+	for (int i = 0; i < 3 && t.rc == 0; i++) {
+		done += send(o->fd, buf, sizeof(buf), MSG_NOSIGNAL) == sizeof(buf);
+		usleep(3000);
+	}
+	shutdown(o->fd, SHUT_WR);
+	return done;
+}
+
+static void half_shut_beside(struct obs *o, bool polls)
+{
+	struct listening l = { .fd = o->fd, .polls = polls };
+	pthread_t t;
+
+	peer_start(o, op_greet_and_answer_the_end, GREETINGS, 0);
+	pthread_create(&t, NULL, listen_to_peer, &l);
+	while (l.got < GREETINGS * 16L)
+		usleep(500);
+	note("asleep: %d", thread_asleep(getpid(), l.tid, -1));
+	obs("shutdown", shutdown(o->fd, SHUT_WR));
+	pthread_join(t, NULL);
+	note("got %ld", (long)l.got);
+	obs("peer", peer_done(o));
+}
+
+static void half_shut_beside_a_poller(struct obs *o)
+{
+	half_shut_beside(o, true);
+}
+
+static void half_shut_beside_a_reader(struct obs *o)
+{
+	half_shut_beside(o, false);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -437,6 +530,8 @@ int main(int argc, char **argv)
 		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
 		{ "numbers reused", numbers_reused, SOLO, 0 },
 		{ "one thread polls while another writes", polls_while_another_writes, STREAM, 0 },
+		{ "a half is shut beside a poller", half_shut_beside_a_poller, STREAM, 0 },
+		{ "a half is shut beside a reader", half_shut_beside_a_reader, STREAM, 0 },
 		{ 0 },
 	};
 
