@@ -806,6 +806,13 @@ static void splitting_handler(int sig)
 	handled++;
 }
 
+static long op_two(struct obs *o, long a, long b)
+{
+	(void)a;
+	(void)b;
+	return send(o->fd, "x", 1, 0) + send(o->fd, "y", 1, 0);
+}
+
 /* Parent and child both come back into the call that waited. */
 static void two_in_one_call(struct obs *o)
 {
@@ -832,6 +839,38 @@ static void two_in_one_call(struct obs *o)
 	obs("close", close(o->fd));
 	if (o->type != SOCK_DGRAM)
 		obs("peer sees the end", peer(o, op_recv, 10, 0));
+}
+
+/* Waits until both sleep, then has the peer send two at once: none may be slept through. */
+static void *poke_two(void *arg)
+{
+	struct poke *p = arg;
+
+	if (!thread_asleep(getpid(), p->tid, -1))
+		return NULL;
+	tgkill(getpid(), p->tid, SIGUSR1);
+	while (!handled)
+		usleep(500);
+	thread_asleep(getpid(), p->tid, -1);
+	thread_asleep(went_on, went_on, -1);
+	peer(p->o, op_two, 0, 0);
+	return NULL;
+}
+
+static void two_in_one_call_get_two(struct obs *o)
+{
+	struct poke p = { .tid = gettid(), .o = o };
+	char buf[32];
+	ssize_t rc;
+
+	handle(SIGUSR1, splitting_handler, SA_RESTART);
+	pthread_create(&p.t, NULL, poke_two, &p);
+	rc = recv(o->fd, buf, 1, 0);
+	if (went_on == 0)
+		_exit(rc == 1 ? 0 : 1);
+	note("the parent got %zd", rc);
+	poke_end(&p);
+	note("the child: %d", obs_wait(went_on));
 }
 
 static void closing_handler(int sig)
@@ -986,6 +1025,7 @@ int main(int argc, char **argv)
 		{ "forks while a thread sets handlers", forks_while_a_thread_sets, SOLO, 0 },
 		{ "fork in a handler", fork_in_a_handler, STREAM | SEQ, 0 },
 		{ "two in one call", two_in_one_call, STREAM | SEQ, 0 },
+		{ "two in one call get two", two_in_one_call_get_two, STREAM | SEQ, 0 },
 		{ "close in a handler", close_in_a_handler, STREAM | SEQ | UDP4, 0 },
 		{ "an alarm ends a call", alarm_ends_a_call, STREAM | SEQ | DGRAM, 0 },
 		{ "short alarms", short_alarms, STREAM | SEQ | DGRAM, HOT_ONLY | SLOW },
