@@ -116,7 +116,7 @@ void gn_forward_callers(int private_fd); /* who waits there is connected to the 
 struct gn_sock *gn_sandboxed(int fd); /* held: its names and options are known here; NULL */
 
 /* fork.c */
-void gn_adopt(struct gn_sock *so, int fd); /* in a child that was forked where gn_fork() could not count it */
+void gn_adopt(struct gn_sock *so, int fd); /* in a child that gn_fork() could not count; its parent has */
 pid_t gn_fork(pid_t (*real_fork)(void));
 bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these in each process */
 void gn_fork_child(void);

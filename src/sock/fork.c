@@ -208,7 +208,6 @@ void gn_adopt(struct gn_sock *so, int fd)
 		return;
 	gn_world_lent = 0;
 	process_begins();
-	atomic_fetch_add(&so->ep->holders, 1);
 	so->seat = gn_ep_join(so->ep);
 	/* The table is that of a process whose memory was borrowed: it says nothing of the descriptors here, and nobody left what it names. */
 	for (uint32_t f = 0; f < gn_world.used_fds; f++)

@@ -186,15 +186,24 @@ static _Noreturn void relay_main(struct gn_sock *so, int ring, int plain)
 	gn_sys_exit_group(0);
 }
 
-/* Two forks: the relay is nobody's child, so no program waits for a stranger. */
+/* Two forks: the relay is nobody's child, so no program waits for a stranger. Where gn_fork() cannot count it, it is counted here, before it is
+ * there: the parent whose memory this is may close its own descriptor at once, and must not take itself for the last holder. */
 static int relay_start(struct gn_sock *so, int ring, int plain)
 {
-	pid_t pid = gn_fork(gn_real.fork);
+	bool lent = gn_is_vfork_child();
+	pid_t pid;
 
+	if (lent)
+		atomic_fetch_add(&so->ep->holders, 1);
+	pid = gn_fork(gn_real.fork);
+	if (pid < 0 && lent)
+		atomic_fetch_sub(&so->ep->holders, 1);
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
 		pid = gn_fork(gn_real.fork);
+		if (pid < 0 && lent)
+			atomic_fetch_sub(&so->ep->holders, 1);
 		if (is_counted())
 			leave_others(pid ? NULL : so);
 		if (pid)

@@ -252,6 +252,35 @@ static void vforked(struct obs *o)
 	obs("cat ends", obs_wait(pid));
 }
 
+/* The parent closes its descriptor as soon as it runs again. */
+static void vforked_often(struct obs *o)
+{
+	volatile int good = 0; /* and i: vfork returns twice */
+
+	(void)o;
+	for (volatile int i = 0; i < 20; i++) {
+		int sv[2];
+		char back[5] = "";
+		pid_t pid;
+
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+			die("socketpair");
+		warm_pair(sv[0], sv[1]);
+		pid = vfork();
+		if (pid == 0) {
+			dup2(sv[0], 0);
+			dup2(sv[0], 1);
+			execlp("cat", "cat", (char *)NULL);
+			_exit(127);
+		}
+		close(sv[0]);
+		good += send(sv[1], "hello", 5, MSG_NOSIGNAL) == 5 && recv(sv[1], back, 5, MSG_WAITALL) == 5 && !memcmp(back, "hello", 5);
+		close(sv[1]);
+		good += obs_wait(pid) == 0;
+	}
+	obs("good", good);
+}
+
 /* Parent and child go on with one socket, the child without the shim. */
 static void both_go_on(struct obs *o)
 {
@@ -697,6 +726,7 @@ int main(int argc, char **argv)
 		{ "a cleared environment, on the descriptor that it was", cleared_on_its_own, STREAM, 0 },
 		{ "a cleared environment, by posix_spawn", cleared_by_spawn, STREAM, 0 },
 		{ "vfork and exec", vforked, STREAM, 0 },
+		{ "vfork and exec, again and again", vforked_often, SOLO, 0 },
 		{ "exec, and the parent goes on", both_go_on, STREAM, 0 },
 		{ "clone", cloned, STREAM, 0 },
 		{ "names after exec", names_after_exec, TCP4 | TCP4C | TCP6, 0 },
