@@ -315,18 +315,6 @@ static void pair_step(struct gn_sock *so, int fd, struct gn_pair *p)
 	gn_unlock(&gn_world.big);
 }
 
-/* Closes the kernel lane to calls that do not know bells, unless one is inside it (theory in promote.c). The rx lock is held. */
-static bool leave_kernel(struct gn_half *half)
-{
-	if (atomic_load(&half->lane) == GN_LANE_RING)
-		return true;
-	atomic_store(&half->lane, GN_LANE_RING);
-	if (atomic_load(&half->in_kernel) == 0)
-		return true;
-	atomic_store(&half->lane, GN_LANE_KERNEL);
-	return false;
-}
-
 static void pair_consent(struct gn_sock *so, struct gn_pair *p)
 {
 	struct gn_dgram *d = so->dgram;
@@ -336,7 +324,8 @@ static void pair_consent(struct gn_sock *so, struct gn_pair *p)
 	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED))
 		return;
 	gn_lock(&so->ep->rx.lock);
-	if (leave_kernel(&so->ep->rx)) {
+	/* Closes the kernel lane to calls that do not know bells, unless one is inside it (theory in promote.c). */
+	if (gn_rx_shared(so) || gn_lane_leave(&so->ep->rx)) {
 		atomic_fetch_or(&d->shared->rx_mask, 1u << (p - d->pair));
 		now = atomic_compare_exchange_strong(&p->rx.dir->consent, &none, GN_CONSENT_GIVEN);
 	}
@@ -410,7 +399,7 @@ static void note_tx_lane(struct gn_sock *so, struct gn_pair *p, uint32_t lane)
 		atomic_store(&so->ep->tx.lane, lane);
 }
 
-/* As leave_kernel(), for what we write. The tx lock is held. */
+/* As gn_lane_leave(), for what we write. The tx lock is held. */
 static bool tx_leave_kernel(struct gn_ep *ep, struct gn_pair *p)
 {
 	atomic_store(&p->sh->tx_lane, GN_LANE_RING);

@@ -267,7 +267,9 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 	do {
 		if (round++ == PURGE_MAX)
 			return -EBUSY;
-		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX || atomic_load(&so->ep->sleepers)) {
+		/* Where somebody may have gone to sleep, a bell is looked at before it is taken. */
+		if ((io->flags & MSG_PEEK) || io->total < GN_NONCE_BYTES || so->ep->domain == AF_UNIX || atomic_load(&so->ep->sleepers) ||
+		    !gn_is_only_waiter(so)) {
 			rc = gn_dgram_purge(so, fd);
 			if (rc < 0)
 				return rc;

@@ -60,12 +60,12 @@ static void arm_rings(struct gn_dgram *d)
 		atomic_store(&p->rx.dir->c_parked, 1);
 }
 
-/* Others that sleep, and epoll sets, want their bells still. */
+/* Others that sleep, and epoll sets, want their bells still; so does one that went to sleep since we woke. A bell too many is only a look too many. */
 static void disarm_rings(struct gn_sock *so, bool others)
 {
 	struct gn_pair *p;
 
-	if (others || so->watches)
+	if (others || so->watches || !gn_is_only_waiter(so))
 		return;
 	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram))
 		if (atomic_load_explicit(&p->rx.dir->c_parked, memory_order_relaxed))

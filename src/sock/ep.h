@@ -56,10 +56,13 @@ enum gn_reason {
 	GN_WHY_COUNT,
 };
 
+/* Beside GN_LANE_*, of a half alone: whoever holds its lock is about to find out whether it can leave the kernel lane. */
+#define GN_LANE_LEAVING 3u
+
 /* One direction of one endpoint, this side's half of it. */
 struct gn_half {
 	alignas(GN_LINE) _Atomic uint32_t lock; /* tid of the holder, high bit: somebody waits; robust (lane/lock.h) */
-	_Atomic uint32_t lane;     /* GN_LANE_*: where this half is now */
+	_Atomic uint32_t lane;     /* GN_LANE_*: where this half is now, or GN_LANE_LEAVING */
 	_Atomic uint32_t in_kernel; /* calls of this half inside the kernel lane without the lock */
 	struct gn_ring ring;
 	_Atomic uint32_t shut;     /* this half was shut down by the program */

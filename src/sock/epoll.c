@@ -231,6 +231,15 @@ static bool has_untold(const struct gn_watch *w)
 	return (int32_t)(atomic_load(&w->set->swept) - w->since) <= 0 || gn_sys_poll(&p, 1, 0) != 0;
 }
 
+/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. set->lock is held. */
+static void arm_for_sleepers(struct gn_watch *w)
+{
+	struct gn_epset *set = w->set;
+
+	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
+		gn_epset_wake(set);
+}
+
 /* set->lock is held. */
 static void watch_to_ring(struct gn_watch *w)
 {
@@ -249,9 +258,7 @@ static void watch_to_ring(struct gn_watch *w)
 	list_add(&set->hot, w);
 	set->rings++;
 	bells_ctl(w, EPOLL_CTL_ADD);
-	/* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. */
-	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
-		gn_epset_wake(set);
+	arm_for_sleepers(w);
 }
 
 static void watch_to_kernel(struct gn_watch *w)
@@ -294,6 +301,8 @@ static void if_kernel_to_ring(struct gn_watch *w)
 		watch_to_ring(w);
 	else if (w->ring && !(w->events & EPOLLET)) /* else that would be told anew what is there: see gn_bells_harvest() */
 		bells_ctl(w, EPOLL_CTL_MOD);
+	if (w->ring && !w->deleted) /* room is no longer the kernel's news */
+		arm_for_sleepers(w);
 }
 
 bool gn_watches_wait(struct gn_sock *so, int fd)
@@ -979,8 +988,8 @@ static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	return n;
 }
 
-/* Asks every hot watch's peer for a bell. False: something is ready. *nap: some of them cannot ring. */
-static bool arm_hot(struct gn_epset *set, uint32_t token, bool *nap)
+/* Asks every hot watch's peer for a bell. False: something is ready. *nap_ns: how long to sleep for the sake of those that may not ring. */
+static bool arm_hot(struct gn_epset *set, uint32_t token, uint64_t *nap_ns)
 {
 	struct gn_watch *w;
 	bool quiet = true, silent;
@@ -991,8 +1000,8 @@ static bool arm_hot(struct gn_epset *set, uint32_t token, bool *nap)
 		silent = (w->events & EPOLLOUT) && unlikely(gn_room_is_silent(w->so));
 		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), token) && !(w->events & EPOLLET))
 			quiet = false;
-		if (unlikely(silent))
-			*nap |= !gn_ready(w->so, w->fd, POLLOUT, false);
+		if ((w->events & EPOLLOUT) && unlikely(!gn_ready(w->so, w->fd, POLLOUT, false)))
+			*nap_ns = silent ? NAP_NS : GN_MIN(*nap_ns, GN_ROOM_NS);
 	}
 	gn_unlock(&set->lock);
 	return quiet;
@@ -1016,12 +1025,12 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 	struct gn_epset *set = so->set;
 	bool others = atomic_fetch_add(&set->sleeping, 1) > 0 || set->outer;
 	uint32_t token = others ? GN_ARM_ALWAYS : gn_arm_token();
-	bool nap = unlikely(set->bells < 0); /* a forked child's, that cannot have any */
+	uint64_t nap_ns = unlikely(set->bells < 0) ? NAP_NS : UINT64_MAX; /* a forked child's, that cannot have any */
 	int n = 0;
 
-	if (arm_hot(set, token, &nap)) {
-		if (unlikely(nap))
-			deadline_ns = GN_MIN(deadline_ns, gn_now_ns() + NAP_NS);
+	if (arm_hot(set, token, &nap_ns)) {
+		if (unlikely(nap_ns != UINT64_MAX))
+			deadline_ns = GN_MIN(deadline_ns, gn_now_ns() + nap_ns);
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
 		if (n == 0)

@@ -13,15 +13,6 @@
 
 #define BUFFERS_MAX 16 /* of a vector, at a time */
 
-static bool enter(struct gn_half *half)
-{
-	atomic_fetch_add(&half->in_kernel, 1);
-	if (likely(atomic_load(&half->lane) != GN_LANE_RING))
-		return true;
-	atomic_fetch_sub(&half->in_kernel, 1);
-	return false;
-}
-
 static void leave(struct gn_half *half, ssize_t moved)
 {
 	if (moved >= 0) {
@@ -89,7 +80,7 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
 	struct gn_half *half = &so->ep->tx;
 	ssize_t rc;
 
-	if (!enter(half))
+	if (!gn_lane_enter(so, half, fd))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? send_emulated(so, fd, io) : send_plain(so, fd, io, io->flags, false);
 	if (unlikely(rc == -EPIPE || rc == -ECONNRESET) && so->ep->type == SOCK_SEQPACKET && so->tx.dir) {
@@ -242,7 +233,7 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	socklen_t room = io->name_len;
 	ssize_t rc;
 
-	if (!enter(half))
+	if (!gn_lane_enter(so, half, fd))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
 	if (unlikely(so->tx.dir != NULL) && (rc == 0 || rc == -ECONNRESET) && !gn_flag(so->ep, GN_EP_EMULATED))
@@ -262,7 +253,7 @@ ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size
 	struct gn_half *half = &so->ep->tx;
 	ssize_t rc;
 
-	if (!enter(half))
+	if (!gn_lane_enter(so, half, fd))
 		return GN_OTHER_LANE;
 	rc = call(so, half, true, GN_SLEEP_CALL, SYS_sendfile, fd, from, (long)at, (long)len, 0, 0);
 	leave(half, rc);

@@ -33,6 +33,7 @@ struct pollset {
 	nfds_t count, kernel_count;
 	nfds_t rings, others;
 	bool capped;
+	bool no_room; /* waits for some, in a ring */
 	bool armed;
 	uint32_t token;
 	void *map; /* of a large set, or NULL */
@@ -110,6 +111,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 		k->fd = -1; /* nothing more comes from there, and HUP would wake us for ever */
 	if ((want & (POLLOUT | POLLWRNORM)) && gn_room_is_silent(so))
 		s->capped = true;
+	s->no_room |= (want & (POLLOUT | POLLWRNORM)) && gn_tx_shared(so);
 	if (k->fd >= 0 && !(want & (POLLIN | POLLRDNORM)) && !gn_all_in_ring(so)) {
 		k->events &= (short)~(POLLIN | POLLRDHUP);
 		s->capped = true;
@@ -237,12 +239,8 @@ static void inside_begin(struct pollset *s, nfds_t i)
 	e->inside = false;
 	if (!e->so || e->so->ep->type == SOCK_DGRAM)
 		return;
-	if (!gn_rx_shared(e->so)) {
-		atomic_fetch_add(&e->so->ep->rx.in_kernel, 1);
-		e->inside = atomic_load(&e->so->ep->rx.lane) != GN_LANE_RING;
-		if (!e->inside)
-			atomic_fetch_sub(&e->so->ep->rx.in_kernel, 1);
-	}
+	if (!gn_rx_shared(e->so))
+		e->inside = gn_lane_enter(e->so, &e->so->ep->rx, s->user[i].fd);
 	if (!e->ring && gn_on_ring(e->so)) {
 		e->ring = true;
 		s->rings++;
@@ -255,7 +253,7 @@ static bool arm_all(struct pollset *s)
 	struct gn_sock *so;
 	bool quiet = true;
 
-	s->capped = false;
+	s->capped = s->no_room = false;
 	s->armed = true;
 	s->token = gn_arm_token();
 	for (nfds_t i = 0; i < s->count; i++) {
@@ -310,17 +308,18 @@ static int64_t left_of(uint64_t deadline_ns)
 
 static int sleep_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
 {
-	int64_t left = left_of(deadline_ns);
+	int64_t left = left_of(deadline_ns), cap;
 	struct timespec ts;
 	int rc = 1;
 
 	if (arm_all(s)) {
 		s->capped |= unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
-		if (s->capped && (left < 0 || left > (int64_t)CAP_NS))
-			left = CAP_NS;
+		cap = s->capped ? CAP_NS : s->no_room ? GN_ROOM_NS : INT64_MAX;
+		if (cap < INT64_MAX && (left < 0 || left > cap))
+			left = cap;
 		ts = gn_timespec((uint64_t)left);
 		rc = gn_sleep_ppoll(GN_SLEEP_EINTR, NULL, s->kernel, s->kernel_count, left < 0 ? NULL : &ts, mask);
-		if (rc == 0 && s->capped)
+		if (rc == 0 && cap < INT64_MAX)
 			rc = 1;
 	}
 	disarm_all(s);

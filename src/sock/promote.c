@@ -12,8 +12,9 @@
  *   reader    takes exactly switch_pos bytes from the kernel lane, whatever follows there is bells, then reads the ring. [LANE-2]
  *
  * A thread counts itself into in_kernel before it looks at the lane, and whoever changes the lane looks at in_kernel after it did
- * (sequentially consistent both), so no call runs in the old lane unseen. A process killed in between leaves in_kernel too high: the
- * connection then stays in the kernel lane for ever, which is slow and right. [LANE-1]
+ * (sequentially consistent both), so no call runs in the old lane unseen. What is tried is LEAVING, and RING only when it has succeeded: who
+ * looks meanwhile waits for the outcome (gn_lane_enter), for an attempt that fails must not send anybody to the ring to wait there for a bell.
+ * A process killed in between leaves in_kernel too high: the connection then stays in the kernel lane for ever, which is slow and right. [LANE-1]
  *
  * Back: the reader withdraws its consent (REFUSED) or the writer decides; the writer sets the lane word to BACK and writes to the kernel;
  * the reader drains the ring, takes out of the kernel lane the bells that head it, and reads on there. After BACK a direction carries no
@@ -214,14 +215,36 @@ static uint64_t kernel_position(const struct gn_ep *ep, const struct gn_half *ha
 	return ep->type == SOCK_STREAM ? atomic_load(&half->kernel_bytes) : atomic_load(&half->kernel_msgs);
 }
 
-/* Closes the kernel lane of a half, unless a call is inside it. The half's lock is held. */
-static bool leave_kernel(struct gn_half *half)
+bool gn_lane_leave(struct gn_half *half)
 {
-	atomic_store(&half->lane, GN_LANE_RING);
-	if (atomic_load(&half->in_kernel) == 0)
-		return true;
-	atomic_store(&half->lane, GN_LANE_KERNEL);
-	return false;
+	bool empty;
+
+	atomic_store(&half->lane, GN_LANE_LEAVING);
+	empty = atomic_load(&half->in_kernel) == 0;
+	atomic_store(&half->lane, empty ? GN_LANE_RING : GN_LANE_KERNEL);
+	return empty;
+}
+
+bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd)
+{
+	uint32_t lane;
+
+	for (;;) {
+		atomic_fetch_add(&half->in_kernel, 1);
+		lane = atomic_load(&half->lane);
+		if (likely(lane != GN_LANE_RING && lane != GN_LANE_LEAVING))
+			return true;
+		atomic_fetch_sub(&half->in_kernel, 1);
+		if (lane == GN_LANE_RING)
+			return false;
+		if (half == &so->ep->rx) /* free again when it is known */
+			gn_rx_lock(so, fd);
+		else
+			gn_tx_lock(so, fd);
+		lane = GN_LANE_LEAVING; /* still: who tried is dead */
+		atomic_compare_exchange_strong(&half->lane, &lane, GN_LANE_KERNEL);
+		gn_unlock(&half->lock);
+	}
 }
 
 bool gn_consent_rx(struct gn_sock *so, int fd)
@@ -234,7 +257,7 @@ bool gn_consent_rx(struct gn_sock *so, int fd)
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER))
 		return false;
 	gn_rx_lock(so, fd);
-	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && leave_kernel(&ep->rx)) {
+	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && gn_lane_leave(&ep->rx)) {
 		now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
 		if (!now)
 			atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
@@ -255,7 +278,7 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER)) /* bells must be able to come */
 		return false;
 	gn_tx_lock(so, fd);
-	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && leave_kernel(&ep->tx)) {
+	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && gn_lane_leave(&ep->tx)) {
 		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
 		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);

@@ -236,6 +236,8 @@ void gn_promote_step(struct gn_sock *so, int fd);       /* one step towards a sh
 bool gn_switch_tx(struct gn_sock *so, int fd);          /* to the ring, if the peer consents: true when on it */
 bool gn_consent_rx(struct gn_sock *so, int fd);         /* lets the peer switch: true when it may have */
 void gn_settle(struct gn_sock *so, int fd);             /* what can be switched is; costs nothing once done */
+bool gn_lane_leave(struct gn_half *half);               /* its lock held: to the ring, unless a call is inside the kernel lane */
+bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd); /* true: counted in half->in_kernel; false: it is on the ring */
 void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
 void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
@@ -300,6 +302,7 @@ uint64_t gn_bells_start(struct gn_sock *so, int fd, uint64_t most); /* rx lock h
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
+bool gn_is_only_waiter(const struct gn_sock *so);      /* no thread but this one waits, or begins to wait, on our end just now */
 bool gn_timeout_is_valid(const struct timespec *timeout);        /* NULL is */
 uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
 void gn_cpu_publish(struct gn_sock *so);
@@ -307,6 +310,7 @@ void gn_cpu_publish(struct gn_sock *so);
  * it. 0: look again; -EAGAIN: too late; -EINTR. */
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part);
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part);
+#define GN_ROOM_NS (20 * GN_NS_PER_MS) /* how long who waits for room relies on a bell */
 struct gn_held;
 int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* where no bell can come; -EPIPE: the peer has gone */
 void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */

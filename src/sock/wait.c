@@ -6,7 +6,8 @@
  * what it waits for, looks once more, and sleeps in the kernel on the real descriptor, where a bell, end of file and signals reach it.
  * It sleeps by peeking with recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing (sleep.h).
  *
- * Bells are taken out only when no other thread sleeps on the same descriptor (ep->asleep), so that one bell wakes all of them. Sleepers in
+ * Bells are taken out only when no other thread sleeps on the same descriptor (ep->asleep), so that one bell wakes all of them. First the bells
+ * are looked at, then it is asked who sleeps, and no more are taken than were seen: who went to sleep since is rung for later. Sleepers in
  * epoll sets are not counted there: whoever takes bells out tells the sets that watch the endpoint (gn_watches_told), for a bell that is gone
  * when the kernel looks wakes nobody.
  */
@@ -102,6 +103,25 @@ void gn_bell_space(struct gn_sock *so, int fd)
 	gn_unlock(&so->ep->tx.lock);
 }
 
+static uint32_t asleep(const struct gn_sock *so)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
+		sum += atomic_load(&so->ep->asleep[i]);
+	return sum;
+}
+
+/* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
+bool gn_somebody_sleeps(struct gn_sock *so)
+{
+	if (likely(!asleep(so)))
+		return false;
+	if (++so->not_last % REAP_EVERY == 0)
+		gn_ep_reap(so->ep);
+	return true;
+}
+
 /* How many of `n` bytes at the head of the kernel's queue are bells: the kernel sends one whole or not at all. A packet is one or is not. */
 static size_t bells_ahead(const struct gn_sock *so, const char *bytes, ssize_t n)
 {
@@ -124,7 +144,8 @@ static void bells_take(struct gn_sock *so, int fd, size_t len)
 	gn_sys_recv(fd, bells, len, MSG_DONTWAIT);
 }
 
-ssize_t gn_drain_bells(struct gn_sock *so, int fd)
+/* `spare`: not if somebody sleeps. -EAGAIN then. */
+static ssize_t drain(struct gn_sock *so, int fd, bool spare)
 {
 	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
 	size_t bells;
@@ -139,9 +160,16 @@ ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
 		if (!bells)
 			return n;
+		if (spare && gn_somebody_sleeps(so))
+			break;
 		bells_take(so, fd, bells);
 	}
 	return -EAGAIN;
+}
+
+ssize_t gn_drain_bells(struct gn_sock *so, int fd)
+{
+	return drain(so, fd, false);
 }
 
 void gn_kernel_peek_offset(int fd, int64_t offset)
@@ -250,10 +278,10 @@ static void end_nonsense(struct gn_sock *so, int fd)
 	gn_sys_shutdown(fd, SHUT_RDWR);
 }
 
-/* Takes out bells where nothing else may be. rx lock held. */
+/* Takes out bells where nothing else may be, unless somebody sleeps. rx lock held. */
 static ssize_t drain_only_bells(struct gn_sock *so, int fd)
 {
-	ssize_t n = gn_drain_bells(so, fd);
+	ssize_t n = drain(so, fd, true);
 
 	if (unlikely(n > 0) && only_bells(so)) /* looked at again: what follows a way back is data */
 		end_nonsense(so, fd);
@@ -272,25 +300,6 @@ void gn_bell_rest(struct gn_sock *so, int fd)
 	n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
 	if (n > 0 && n % GN_NONCE_BYTES)
 		gn_sys_recv(fd, bytes, (size_t)n % GN_NONCE_BYTES, MSG_DONTWAIT);
-}
-
-static uint32_t asleep(const struct gn_sock *so)
-{
-	uint32_t sum = 0;
-
-	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
-		sum += atomic_load(&so->ep->asleep[i]);
-	return sum;
-}
-
-/* Those that were killed in their sleep would be counted for ever: once in a while it is asked who lives. */
-bool gn_somebody_sleeps(struct gn_sock *so)
-{
-	if (likely(!asleep(so)))
-		return false;
-	if (++so->not_last % REAP_EVERY == 0)
-		gn_ep_reap(so->ep);
-	return true;
 }
 
 bool gn_look_at_peer(struct gn_sock *so, int fd)
@@ -442,8 +451,7 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 		drain_only_bells(so, fd);
 }
 
-/* No thread but this one waits, or begins to wait, on our end just now. */
-static bool nobody_else(const struct gn_sock *so)
+bool gn_is_only_waiter(const struct gn_sock *so)
 {
 	return __libc_single_threaded && atomic_load(&so->ep->holders) == 1;
 }
@@ -457,7 +465,7 @@ static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic u
 
 	if (!last)
 		atomic_store(parked, 1);
-	else if (nobody_else(so))
+	else if (gn_is_only_waiter(so))
 		atomic_store(parked, 0);
 	if (last && s->rc > 0) {
 		gn_rx_lock(so, fd);
@@ -486,7 +494,7 @@ static ssize_t sleep_peeking(struct gn_sock *so, int fd, struct sleep *s)
 
 /* The same, or until the deadline. Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of
  * several, or be killed just then. poll() wakes all. */
-static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, bool part, struct sleep *s)
+static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum gn_sleep_how how, struct sleep *s)
 {
 	struct gn_held held = gn_held_asleep(so);
 	struct pollfd p = {fd, POLLIN, 0};
@@ -494,13 +502,13 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, bool p
 	uint64_t now;
 	ssize_t rc;
 
-	if (!deadline_ns && !part && (so->ep->type == SOCK_STREAM || asleep(so) <= 1))
+	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || asleep(so) <= 1))
 		return sleep_peeking(so, fd, s);
 	now = deadline_ns ? gn_now_ns() : 0;
 	if (deadline_ns && now >= deadline_ns)
 		return -ETIMEDOUT;
 	ts = gn_timespec(deadline_ns - now);
-	rc = gn_sleep_ppoll(how_of(deadline_ns, part), &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
+	rc = gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
 	if (rc <= 0)
 		return rc == 0 ? -ETIMEDOUT : rc;
 	return gn_sys_recv(gn_fd_still(so, fd), s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
@@ -537,7 +545,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 	if (atomic_load(&so->ep->rx.shut))
 		deadline_ns = 0;
 	else if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
-		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
+		s.rc = sleep_in(so, fd, deadline_ns, how_of(deadline_ns, part), &s);
 	else
 		deadline_ns = 0;
 	wake_up(so, gn_fd_still(so, fd), &s, &so->rx.dir->c_parked);
@@ -564,6 +572,15 @@ int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part)
 	return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 }
 
+/* A writer looks for itself once in a while: should the peer's direction go back to the kernel lane just now, its last bell may have come before
+ * we asked for one, or have been taken by who reads here, and no other follows. */
+static uint64_t room_until(uint64_t deadline_ns)
+{
+	uint64_t until = gn_now_ns() + GN_ROOM_NS;
+
+	return deadline_ns ? GN_MIN(deadline_ns, until) : until;
+}
+
 int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, bool part)
 {
 	struct gn_held held = {.so = so};
@@ -585,10 +602,10 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	}
 	sleep_start(so, &s, &so->tx.dir->p_parked);
 	if (!tx_changed(so, room) && !atomic_load(&so->ep->tx.shut))
-		s.rc = sleep_in(so, fd, deadline_ns, part, &s);
+		s.rc = sleep_in(so, fd, room_until(deadline_ns), how_of(deadline_ns, part), &s);
 	wake_up(so, gn_fd_still(so, fd), &s, &so->tx.dir->p_parked);
 	if (s.rc == -ETIMEDOUT)
-		return -EAGAIN;
+		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return wait_result(&s);
 }
 

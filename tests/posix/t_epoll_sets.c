@@ -809,6 +809,41 @@ static void in_and_out(struct obs *o)
 	note("wrong: %ld", wrong);
 }
 
+static long op_drain(struct obs *o, long a, long b)
+{
+	static char buf[65536];
+	long sum = 0;
+	ssize_t rc;
+
+	(void)a;
+	(void)b;
+	while ((rc = recv(o->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		sum += rc;
+	return sum > 0;
+}
+
+/* One thread waits for room, another one's calls take the connection to the ring meanwhile. */
+static void room_elsewhere(struct obs *o)
+{
+	static char full[65536];
+	int ep = ep_of(o->fd, EPOLLOUT);
+	struct waiter w;
+
+	while (send(o->fd, full, sizeof(full), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 || send(o->fd, full, 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	waiter_start(&w, ep, wait_once);
+	for (int i = 0; i < 60; i++) {
+		peer_text(o, op_puts, 0, "x");
+		while (send(o->fd, full, sizeof(full), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+			;
+		recv(o->fd, full, 1, MSG_DONTWAIT);
+	}
+	while (peer(o, op_drain, 0, 0))
+		;
+	pthread_join(w.thread, NULL);
+	obs_events("woken", w.n, w.ev.events);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -834,6 +869,7 @@ int main(int argc, char **argv)
 		{ "fork amid changes", fork_amid_changes, TCP4 | PAIR, SLOW },
 		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, 0 },
 		{ "a child closes its copies", child_closes, STREAM | SEQP, 0 },
+		{ "room elsewhere", room_elsewhere, STREAM, COLD_ONLY },
 		{ "in and out", in_and_out, STREAM | UDP4 | SEQP, 0 },
 		{ 0 },
 	};
