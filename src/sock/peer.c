@@ -235,11 +235,10 @@ static bool has_left(int c)
 
 static bool take_greeting(int c, size_t len)
 {
-	char room[GREETING_BYTES];
 	ssize_t rc;
 
 	for (; len; len -= (size_t)rc) {
-		rc = gn_sys_recv(c, room, len, MSG_DONTWAIT);
+		rc = gn_sys_recv(c, gn_waste, GN_MIN(len, sizeof gn_waste), MSG_DONTWAIT);
 		if (rc <= 0)
 			return false;
 	}
@@ -333,9 +332,11 @@ static int find(const struct gn_sock *so, const struct encounter *e, int *to)
 
 static bool say(int u, char how, size_t len)
 {
-	char greeting[GREETING_BYTES] = {how};
+	static const char rest[GREETING_BYTES];
+	struct iovec iov[2] = {{&how, 1}, {(void *)(uintptr_t)rest, len - 1}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
-	return gn_sys_send(u, greeting, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+	return gn_sys_sendmsg(u, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
 }
 
 struct caller {
