@@ -44,7 +44,7 @@ lint: ## forbidden includes, warnings of two compilers, static analysis
 	@scripts/deps build lint
 	@scripts/lint
 
-asan: ## unit tests under AddressSanitizer, the tests of programs under UndefinedBehaviorSanitizer
+asan: ## unit tests and the tests of programs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/deps build check
 	@scripts/sanitize asan
 

@@ -18,15 +18,39 @@ def caller():
 	return connection
 
 
+def answer(connection, said):
+	heard = b""
+	connection.sendall(said)
+	while len(heard) < len(said):
+		part = connection.recv(len(said) - len(heard))
+		if not part:
+			raise OSError("the end")
+		heard += part
+	return heard
+
+
+before = set()
+
+
+def datagram_answer(connection, said):
+	"""A queue that somebody else has filled loses datagrams: once more, which costs a good part of the time that is allowed."""
+	connection.settimeout(1)
+	before.add(said)
+	for _ in range(10):
+		try:
+			heard = answer(connection, said)
+			while heard != said and heard in before:  # one that was late, not lost
+				heard = connection.recv(len(said))
+			return heard
+		except TimeoutError:
+			pass
+	raise OSError("no answer")
+
+
 def chat(connection, rounds=200, pause=0):
 	for _ in range(rounds):
-		said, heard = os.urandom(32), b""
-		connection.sendall(said)
-		while len(heard) < len(said):
-			part = connection.recv(len(said) - len(heard))
-			if not part:
-				raise OSError("the end")
-			heard += part
+		said = os.urandom(32)
+		heard = (datagram_answer if "udp" in sys.argv else answer)(connection, said)
 		if heard != said:
 			raise OSError("somebody else's data")
 		if pause:
