@@ -168,6 +168,8 @@ pid_t obs_fork(void);                                         /* the child dies 
 int obs_wait(pid_t pid);                                      /* exit status, 256 + signal, or -1: too late */
 void nonblock(int fd, bool on);
 void linger(int fd, int seconds);
+int turns(int fd, int count);                                  /* round trips with a peer in op_echo of 16 bytes; how many were right */
+void promise_ring(void);                                        /* in a case without a connection of its own: bytes will move by rings */
 void warm(struct obs *o);                                     /* OBS_WARM round trips between o->fd and the peer's end */
 void warm_pair(int a, int b);                                 /* both ends in this process */
 int64_t now_ms(void);

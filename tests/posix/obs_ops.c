@@ -132,6 +132,24 @@ long op_connect_to(struct obs *o, long extra, long b)
 
 /* --- warm-up --- */
 
+void promise_ring(void)
+{
+	if (getenv("OBS_TRACE"))
+		fprintf(stderr, "obs: pid=%d ring expected\n", getpid());
+}
+
+int turns(int fd, int count)
+{
+	char out[32], in[16];
+	int right = 0;
+
+	for (int i = 0; i < count; i++) {
+		snprintf(out, sizeof(out), "turn number %04d", i);
+		right += send(fd, out, 16, 0) == 16 && recv(fd, in, 16, MSG_WAITALL) == 16 && !memcmp(in, out, 16);
+	}
+	return right;
+}
+
 void warm(struct obs *o)
 {
 	char out[16] = "warm-up message", in[16];

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* Control data in the local domain: descriptors and credentials, before, in the middle of and after ordinary traffic. */
 #include "obs.h"
 

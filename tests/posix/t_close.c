@@ -292,6 +292,53 @@ static void exit_closes(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 100, 0));
 }
 
+/* --- a daemon that is killed and comes again --- */
+
+static pid_t echo_server(uint32_t kind, const struct obs_name *at)
+{
+	int lfd = sock_of(kind, 0), one = 1;
+	pid_t pid;
+
+	if (domain_of(kind) == AF_UNIX)
+		unlink(((const struct sockaddr_un *)&at->sa)->sun_path);
+	else
+		setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(lfd, (const struct sockaddr *)&at->sa, at->len) || listen(lfd, 5))
+		die("listen");
+	pid = obs_fork();
+	if (pid == 0)
+		for (;;) {
+			struct obs o = { .fd = accept(lfd, NULL, NULL), .type = SOCK_STREAM };
+
+			op_echo(&o, 1000000, 16);
+			close(o.fd);
+		}
+	close(lfd);
+	return pid;
+}
+
+static void comes_again(struct obs *o)
+{
+	struct obs_name at;
+
+	close(listener(o->kind, 5, &at));
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = echo_server(o->kind, &at);
+		int fd = sock_of(o->kind, 0);
+
+		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
+		note("turns: %d", turns(fd, OBS_WARM));
+		kill(pid, SIGKILL);
+		obs("server ends", obs_wait(pid));
+		settle(fd);
+		obs_recv(fd, 10, 0);
+		close(fd);
+		fd = sock_of(o->kind, 0);
+		obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -316,6 +363,7 @@ int main(int argc, char **argv)
 		{ "close twice", twice_and_after, STREAM, 0 },
 		{ "kill -9 of the peer", killed_peer, STREAM | SEQ, 0 },
 		{ "kill -9 of the peer with data unread", killed_peer_unread, STREAM, 0 },
+		{ "a server that is killed and comes again", comes_again, TCP4 | TCP6 | UNIXP, 0 },
 		{ "the last process that has it exits", exit_closes, STREAM, 0 },
 		{ 0 },
 	};

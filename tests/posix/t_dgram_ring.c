@@ -8,13 +8,6 @@
 
 #define ROUNDS 300
 
-/* These cases make their own sockets, so they promise the ring themselves. */
-static void promise_ring(void)
-{
-	if (getenv("OBS_TRACE"))
-		fprintf(stderr, "obs: pid=%d ring expected\n", getpid());
-}
-
 static int bound(uint16_t port, struct sockaddr_in *at)
 {
 	socklen_t len = sizeof(*at);

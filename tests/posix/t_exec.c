@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 static void run_with_stdio(int fd, char *const argv[])
 {
@@ -173,26 +174,31 @@ static pid_t start_as(enum start how, const char *path, int from, int to, char *
 }
 
 /* `to`: its descriptor there; -1: the one that it has here. */
-static void taken(struct obs *o, enum start how, bool is_static, int to)
+static void taken_by(struct obs *o, enum start how, char *path, char *const env[], int to)
 {
-	static char *no_env[] = { NULL };
-	char path[4096 + 8], fd[16];
+	char fd[16];
 	char *argv[] = { path, (char *)"--take", fd, NULL };
 	pid_t pid;
 
-	if (is_static)
-		static_self(path);
-	else
-		strcpy(path, "/proc/self/exe");
 	snprintf(fd, sizeof(fd), "%d", to < 0 ? o->fd : to);
 	peer_start(o, op_bulk_out, MEGABYTE, 3);
 	settle(o->fd);
-	pid = start_as(how, path, o->fd, to < 0 ? o->fd : to, argv, is_static ? environ : no_env);
+	pid = start_as(how, path, o->fd, to < 0 ? o->fd : to, argv, env);
 	close(o->fd);
 	obs("peer bulk out", peer_done(o));
 	obs("peer bulk in", peer(o, op_bulk_in, MEGABYTE, 4));
 	obs("peer", peer(o, op_ask, 100, 0));
 	obs("program ends", obs_wait(pid));
+}
+
+static void taken(struct obs *o, enum start how, bool is_static, int to)
+{
+	static char *no_env[] = { NULL };
+	char path[4096 + 8] = "/proc/self/exe";
+
+	if (is_static)
+		static_self(path);
+	taken_by(o, how, path, is_static ? environ : no_env, to);
 }
 
 static void static_on_stdin(struct obs *o)
@@ -233,6 +239,127 @@ static void cleared_on_its_own(struct obs *o)
 static void cleared_by_spawn(struct obs *o)
 {
 	taken(o, BY_SPAWN, false, 20);
+}
+
+/* An owner who is not the caller: the loader of a setuid program takes no preload. Who may not give files away sees a plain program. */
+static void setuid_program(struct obs *o)
+{
+	char path[100], block[65536];
+	int from = open("/proc/self/exe", O_RDONLY), to;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/setuid", obs_dir());
+	to = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	while ((n = read(from, block, sizeof(block))) > 0)
+		if (write(to, block, (size_t)n) != n)
+			die("write");
+	close(from);
+	if (fchown(to, 65534, (gid_t)-1) && errno != EPERM)
+		die("fchown");
+	fchmod(to, 04755);
+	close(to);
+	taken_by(o, BY_FORK, path, environ, STDIN_FILENO);
+	unlink(path);
+}
+
+/* --- one open file by every way that leads to it --- */
+
+static void turns_of(struct obs *o, const char *whose, int fd)
+{
+	peer_start(o, op_echo, 50, 16);
+	note("%s turns: %d", whose, turns(fd, 50));
+	obs("peer", peer_done(o));
+}
+
+static void send_fd(int over, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+	struct iovec v = { (void *)"x", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	obs("passed", sendmsg(over, &m, 0));
+}
+
+static int recv_fd(int over)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	char x;
+	struct iovec v = { &x, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
+	int fd = -1;
+
+	if (recvmsg(over, &m, 0) == 1 && CMSG_FIRSTHDR(&m))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	return fd;
+}
+
+/* A process that has the connection by being sent it, and not by having been forked. */
+static pid_t receiver(const struct obs *o, int *over)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	pid = obs_fork();
+	if (pid == 0) {
+		close(o->fd);
+		close(pair[0]);
+		_exit(turns(recv_fd(pair[1]), 50) == 50 ? 0 : 1);
+	}
+	close(pair[1]);
+	*over = pair[0];
+	return pid;
+}
+
+/* argv: --turns FD COUNT */
+static int turns_main(char **argv)
+{
+	return turns(atoi(argv[2]), atoi(argv[3])) == atoi(argv[3]) ? 0 : 1;
+}
+
+static void every_way(struct obs *o)
+{
+	char fd[16], path[4096 + 8];
+	char *argv[] = { path, (char *)"--turns", fd, (char *)"50", NULL };
+	int over, copy = dup(o->fd);
+	pid_t pid = receiver(o, &over), child;
+
+	turns_of(o, "the copy's", copy);
+	peer_start(o, op_echo, 50, 16);
+	child = obs_fork();
+	if (child == 0)
+		_exit(turns(copy, 50) == 50 ? 0 : 1);
+	obs("child ends", obs_wait(child));
+	obs("peer", peer_done(o));
+	turns_of(o, "the first one's", o->fd);
+	peer_start(o, op_echo, 50, 16);
+	send_fd(over, o->fd);
+	obs("receiver ends", obs_wait(pid));
+	obs("peer", peer_done(o));
+	close(o->fd);
+	o->fd = -1;
+	for (int i = 0; i < 2; i++) {
+		i ? static_self(path) : (void)strcpy(path, "/proc/self/exe");
+		snprintf(fd, sizeof(fd), "%d", copy);
+		peer_start(o, op_echo, 50, 16);
+		obs("program ends", obs_wait(start_as(BY_SPAWN, path, copy, copy, argv, environ)));
+		obs("peer", peer_done(o));
+	}
+	turns_of(o, "the copy's", copy);
+	close(copy);
+	obs("peer recv", peer(o, op_recv, 10, 0));
 }
 
 static void vforked(struct obs *o)
@@ -725,6 +852,8 @@ int main(int argc, char **argv)
 		{ "a cleared environment, on descriptor 0", cleared_on_stdin, STREAM, 0 },
 		{ "a cleared environment, on the descriptor that it was", cleared_on_its_own, STREAM, 0 },
 		{ "a cleared environment, by posix_spawn", cleared_by_spawn, STREAM, 0 },
+		{ "a setuid program", setuid_program, STREAM, 0 },
+		{ "one open file by every way", every_way, STREAM, 0 },
 		{ "vfork and exec", vforked, STREAM, 0 },
 		{ "vfork and exec, again and again", vforked_often, SOLO, 0 },
 		{ "exec, and the parent goes on", both_go_on, STREAM, 0 },
@@ -746,6 +875,8 @@ int main(int argc, char **argv)
 		return serve(argv);
 	if (argc == 3 && !strcmp(argv[1], "--take"))
 		return take(argv);
+	if (argc == 4 && !strcmp(argv[1], "--turns"))
+		return turns_main(argv);
 	if (argc == 4 && !strcmp(argv[1], "--who"))
 		return who(argv);
 	return obs_main(argc, argv, cases);

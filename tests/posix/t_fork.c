@@ -3,7 +3,9 @@
 /* fork: both processes go on with one connection; pre-fork servers on one listener; a child for each client. */
 #include "obs.h"
 
+#include <linux/sched.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 
 /* Parent and child write whole lines to one connection in turns; the peer sees each once. */
 static void both_write(struct obs *o)
@@ -415,6 +417,47 @@ static void vfork_child(struct obs *o)
 	obs_recv(o->fd, 10, 0);
 }
 
+/* A process that has nothing of ours, under a number that we choose; -1: that is not for everybody. */
+static pid_t process_numbered(pid_t number)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&number, .set_tid_size = 1 };
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0) {
+		syscall(SYS_close_range, 0, ~0u, 0);
+		for (;;)
+			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
+	}
+	return (pid_t)pid;
+}
+
+/* A relative is killed, and its number belongs to somebody else when one goes on. */
+static void number_comes_again(struct obs *o)
+{
+	pid_t pid = obs_fork(), other;
+	char buf[16] = "fifteen letters";
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	kill(pid, SIGKILL);
+	obs("child ends", obs_wait(pid));
+	other = process_numbered(pid);
+	note("its number again: %d", other == pid);
+	peer_start(o, op_echo, 300, sizeof(buf));
+	for (int i = 0; i < 300; i++)
+		if (send(o->fd, buf, sizeof(buf), 0) != sizeof(buf) || recv(o->fd, buf, sizeof(buf), MSG_WAITALL) != sizeof(buf))
+			note("turn %d fails", i);
+	obs("peer", peer_done(o));
+	peer_start(o, op_recv, 10, 0);
+	close(o->fd);
+	obs("peer recv", peer_done(o));
+	if (other > 0) {
+		kill(other, SIGKILL);
+		obs_wait(other);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -433,6 +476,7 @@ int main(int argc, char **argv)
 		{ "a child for each of 300", a_child_for_each_of_300, TCP4 | UNIXP, HOT_ONLY | SLOW },
 		{ "a daemon", daemonized_server, TCP4 | UNIXP, 0 },
 		{ "vfork", vfork_child, STREAM, 0 },
+		{ "a process number that comes again", number_comes_again, STREAM, 0 },
 		{ 0 },
 	};
 

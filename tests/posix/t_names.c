@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* getsockname, getpeername, and the addresses that accept and bind show, for every kind. */
 #include "obs.h"
 
@@ -177,9 +178,10 @@ static void wildcards(struct obs *o)
 	};
 
 	(void)o;
+	promise_ring();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct sockaddr_in6 at = { 0 }, to = { 0 }, from;
-		int lfd = socket(rows[i].domain, SOCK_STREAM, 0), c = socket(rows[i].to_domain, SOCK_STREAM, 0), a, one = 1, off = 0;
+		int lfd = socket(rows[i].domain, SOCK_STREAM, 0), c = socket(rows[i].to_domain, SOCK_STREAM, 0), a, one = 1, off = 0, other;
 		socklen_t len = sizeof(at);
 
 		obs_kind(rows[i].domain == AF_INET ? TCP4 : TCP6);
@@ -211,6 +213,12 @@ static void wildcards(struct obs *o)
 			obs_addr("accept says", &from, len);
 		obs_names("caller", c);
 		obs_names("accepted", a);
+		warm_pair(c, a);
+		obs_names("caller that has talked much", c);
+		obs_names("accepted", a);
+		other = socket(rows[i].to_domain, SOCK_STREAM, 0);
+		obs("bind to the same", bind(other, (struct sockaddr *)&to, rows[i].to_domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(to)));
+		close(other);
 		close(c);
 		close(a);
 		close(lfd);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* MSG_OOB: the urgent byte, its mark, SIGURG, in line or not; in the local domain too, where the kernel has it. */
 #include "obs.h"
 
