@@ -41,6 +41,8 @@ struct gn_io {
 	int out_flags;          /* receive: msg_flags */
 	bool from_kernel;       /* receive: control and flags came with bytes of the kernel lane, which end the call */
 	bool stop;              /* receive: bytes of the kernel lane end the call here, as they would there */
+	bool packet;            /* receive: there was one, of no bytes maybe */
+	bool own_look;          /* receive: a look of ours, from the first byte on whatever SO_PEEK_OFF says */
 	size_t bad;             /* 0, or 1 + the bytes before the first buffer that cannot be one: gn_is_nowhere() */
 };
 

@@ -239,6 +239,8 @@ ssize_t gn_dgram_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t n = GN_OTHER_LANE;
 
+	if (so->ep->domain == AF_UNIX)
+		io->flags &= ~MSG_ERRQUEUE; /* it has no such queue, and reads what there is */
 	if (unlikely((io->flags & MSG_ERRQUEUE) || ((io->flags & MSG_OOB) && so->ep->domain == AF_UNIX)))
 		return recv_special(so, fd, io);
 	while (n == GN_OTHER_LANE)
@@ -256,8 +258,12 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	int rc = 1;
 
 	gn_lock(&so->ep->rx.lock);
-	rc = gn_dgram_purge(so, fd);
-	gn_error_keep(so, rc);
+	for (int look = 0; look < 2; look++) { /* an error is told before what is queued */
+		rc = gn_dgram_purge(so, fd);
+		gn_error_keep(so, rc);
+		if (rc == 1 || rc == -EAGAIN || rc == -EBUSY)
+			break;
+	}
 	queued = rc == 1;
 	rc = 1;
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {

@@ -57,8 +57,17 @@ static bool is_zero(const void *value, socklen_t len)
 
 void gn_dgram_option(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
+	int offset;
+
 	if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE) && so->dgram)
 		atomic_store(&so->dgram->shared->sndbuf, 0);
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF && len >= sizeof offset) {
+		memcpy(&offset, value, sizeof offset);
+		if (offset >= 0)
+			gn_pin(so, fd, GN_WHY_OPTION);
+		gn_peek_offset_set(so, fd, offset);
+		return;
+	}
 	if (is_harmless(level, name) || is_zero(value, len))
 		return;
 	gn_pin(so, fd, level == SOL_SOCKET && (name == SO_PASSCRED || name == SO_PASSSEC) ? GN_WHY_ANCILLARY : GN_WHY_OPTION);

@@ -560,6 +560,20 @@ static void pair_forget(struct gn_sock *so, struct gn_pair *p)
 	}
 }
 
+/* Connected once more to whom it was. */
+static bool is_same_peer(const struct gn_sock *so, int fd, const struct gn_pair *p, const struct gn_addr *peer)
+{
+	struct gn_name at;
+	uint64_t own, other;
+
+	if (!is_unix(so))
+		return gn_addr_equal(&p->peer, peer);
+	if (gn_name_peer_inode(fd, &own, &other) < 0)
+		return false;
+	gn_name_meeting(&at, own, other);
+	return at.len == p->at.len && memcmp(&at.sun, &p->at.sun, at.len) == 0;
+}
+
 /* connect() on datagrams changes whom we hear: pairs with others go back, and nothing that was said is lost. */
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
 {
@@ -584,7 +598,7 @@ void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
 	for (uint32_t i = 0; i < GN_PAIRS; i++) {
 		struct gn_pair *p = &d->pair[i];
 
-		if (gn_pair_is_mapped(p) && now && !is_unix(so) && gn_addr_equal(&p->peer, &peer)) {
+		if (gn_pair_is_mapped(p) && now && is_same_peer(so, fd, p, &peer)) {
 			atomic_store(&d->shared->connected, i + 1);
 			note_tx_lane(so, p, atomic_load(&p->sh->tx_lane));
 		} else if (gn_pair_is_mapped(p)) {
@@ -600,7 +614,7 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
 {
 	int rc = (int)gn_neg(gn_real.shutdown(fd, how));
 
-	if (rc < 0)
+	if (rc < 0 && (rc != -ENOTCONN || is_unix(so))) /* UDP says so, and is shut all the same (inet_shutdown()) */
 		return rc;
 	if (how != SHUT_RD)
 		atomic_store(&so->ep->tx.shut, 1);

@@ -160,8 +160,11 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 	else
 		gn_cursor_copy(&c, &body, &p->rx, copy, false);
 	name_out(so, fd, p, io);
-	io->control_len = 0;
 	io->out_flags = copy < len ? MSG_TRUNC : 0;
+	if (unlikely(gn_flag(so->ep, GN_EP_CONTROL)))
+		gn_ring_control(so, io, io->control_len);
+	else
+		io->control_len = 0;
 	if (!(io->flags & MSG_PEEK)) {
 		if (gn_ring_consume(ring, &p->rx, (uint32_t)gn_record_room(len)))
 			taken->room_for = p;
@@ -279,7 +282,9 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		msg = gn_io_msg(io);
 		msg.msg_name = &taken->from;
 		msg.msg_namelen = sizeof taken->from;
+		gn_offset_lend(so, fd);
 		rc = gn_sys_recvmsg(fd, &msg, (io->flags & ~MSG_WAITALL) | MSG_DONTWAIT);
+		gn_offset_take(so, fd);
 		if (rc < 0)
 			return rc;
 		if (rc == GN_NONCE_BYTES)

@@ -328,16 +328,19 @@ void gn_watches_to_kernel(struct gn_sock *so)
 	for_each_watch(so, watch_to_kernel);
 }
 
-/* What TCP shows now, AF_UNIX does not. */
-static bool shows_shut(const struct gn_ep *ep)
+/* What TCP shows now, AF_UNIX does not, or does too early: we look. */
+static bool shows_other(const struct gn_sock *so)
 {
-	return gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER);
+	const struct gn_ep *ep = so->ep;
+
+	return (gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER)) || gn_low_water(so) > 1;
 }
 
 static void watch_poke(struct gn_watch *w)
 {
-	if (!w->ring && !w->deleted && shows_shut(w->so->ep))
+	if (!w->ring && !w->deleted && shows_other(w->so))
 		watch_to_ring(w);
+	w->hint = true;
 	if (atomic_load(&w->set->sleeping))
 		gn_epset_wake(w->set);
 }
@@ -388,6 +391,23 @@ static void private_del(struct gn_watch *w)
 void gn_watches_private_gone(struct gn_sock *so)
 {
 	for_each_watch(so, private_del);
+}
+
+/* What an outer set is shown of it is to be what TCP would show; an edge that was told stays told. */
+static bool is_levelled(const struct gn_watch *w)
+{
+	return gn_flag(w->so->ep, GN_EP_EMULATED) && !(w->events & EPOLLET);
+}
+
+void gn_watches_outer(struct gn_epset *set)
+{
+	struct gn_watch *w, *next;
+
+	for (w = set->kernel.next; w != &set->kernel; w = next) {
+		next = w->next;
+		if (is_levelled(w))
+			watch_to_ring(w);
+	}
 }
 
 /* `lists` and set->lock are held; the endpoint's list is the caller's to mend. */
@@ -487,13 +507,13 @@ static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struc
 	w->since = atomic_load(&set->asked);
 	so->watches = w;
 	list_add(&set->kernel, w);
-	if (gn_flag(so->ep, GN_EP_EMULATED))
+	if (gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir)
 		set->emulated++;
 	if (ev->events & EPOLLONESHOT)
 		set->oneshots++;
 	if (so->private_fd >= 0)
 		private_add(w);
-	if (gn_on_ring(so) || shows_shut(so->ep))
+	if (gn_on_ring(so) || shows_other(so) || (set->outer && is_levelled(w)))
 		watch_to_ring(w);
 	return 0;
 }
@@ -746,6 +766,7 @@ bool gn_bells_harvest(struct gn_epset *set)
 	bool news = false;
 	int n, most;
 
+	set->rung_aside = false;
 	do {
 		most = GN_HEARD - set->heard_count;
 		n = most ? gn_sys_epoll_pwait(set->bells, ev, most, 0, NULL) : 0;
@@ -764,6 +785,7 @@ bool gn_bells_harvest(struct gn_epset *set)
 				continue;
 			w->hint = true;
 			w->quiet = 0;
+			set->rung_aside |= !gn_all_in_ring(w->so);
 			harvest_one(w, ev[i].events);
 			if (gn_look_at_peer(w->so, w->fd) && unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
@@ -819,19 +841,28 @@ void gn_heard_tell(struct gn_epset *set)
 static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 {
 	struct gn_watch *w;
+	bool emulated;
 
 	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
 		return;
 	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue || w->so->tx.dir) &&
-		    !(ev->events & EPOLLERR))
+		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue || w->so->tx.dir))
 			break;
 	if (w == &set->kernel)
 		return;
+	emulated = gn_flag(w->so->ep, GN_EP_EMULATED);
+	if (!emulated && (ev->events & EPOLLERR))
+		return;
+	if (emulated && !gn_flag(w->so->ep, GN_EP_SHUT_CARRIER))
+		gn_hung_up(w->so);
 	gn_judge(w->so, w->fd);
+	if (emulated && gn_flag(w->so->ep, GN_EP_DEAD))
+		ev->events &= ~(uint32_t)EPOLLERR; /* a reset is told once */
+	if (gn_flag(w->so->ep, GN_EP_LATE_URGENT))
+		ev->events |= w->events & EPOLLPRI;
 	if (atomic_load(&w->so->ep->so_error))
 		ev->events |= EPOLLERR;
-	else if (gn_hup_is_unix(w->so))
+	else if (gn_hup_is_unix(w->so) && !(ev->events & EPOLLERR))
 		ev->events &= ~(uint32_t)EPOLLHUP;
 }
 
@@ -1076,6 +1107,32 @@ static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max
 	return k;
 }
 
+/* What the bells told of just now that no ring shows, behind the `n` reported already: nothing is to be reported twice. */
+static int scan_rung(struct gn_epset *set, struct epoll_event *events, int n, int max)
+{
+	struct gn_watch *w, *next;
+	int done = n;
+
+	gn_lock(&set->lock);
+	for (w = set->hot.next; w != &set->hot && done < max; w = next) {
+		bool told = false;
+
+		next = w->next;
+		if (!w->hint || gn_all_in_ring(w->so))
+			continue;
+		for (int i = 0; i < n && !told; i++)
+			told = events[i].data.u64 == w->data.u64;
+		events[done] = (struct epoll_event){.events = told ? 0 : watch_ready(w), .data = w->data};
+		if (!events[done].events)
+			continue;
+		done++;
+		w->quiet = 0;
+		w->off = w->events & EPOLLONESHOT;
+	}
+	gn_unlock(&set->lock);
+	return done - n;
+}
+
 /* Both sides once. They take turns at being first, so that neither starves the other when `max` is small. */
 static int look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now)
 {
@@ -1091,8 +1148,10 @@ static int look(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	if (set->turn) {
 		n = scan_locked(set, events, max);
 		k = kernel_look(set, events + n, max - n, now, &rang);
-		if (k >= 0 && rang && n == 0) /* the rings once in a call: what was reported must not be reported twice */
+		if (k >= 0 && rang && n == 0)
 			n = scan_locked(set, events + k, max - k);
+		else if (k >= 0 && rang && unlikely(set->rung_aside))
+			k += scan_rung(set, events, n + k, max);
 	} else {
 		k = kernel_look(set, events, max, now, &rang);
 		if (k >= 0)
@@ -1114,6 +1173,8 @@ static int wait_rings(struct gn_sock *so, struct epoll_event *events, int max, u
 	int n;
 
 	for (;;) {
+		if (unlikely(set->outer)) /* what was ready may have been read since: it would wake us for ever */
+			gn_epset_sync(set);
 		now = gn_now_ns();
 		n = look(set, events, max, now);
 		set->was_full = n == max;
@@ -1137,6 +1198,8 @@ static int wait_kernel(struct gn_sock *so, struct epoll_event *events, int max, 
 	int n = 0;
 
 	do {
+		if (unlikely(set->outer))
+			gn_epset_sync(set);
 		atomic_fetch_add(&set->sleeping, 1);
 		asleep = !set->rings; /* looked at again: whoever adds the first one looks at `sleeping` after it */
 		if (likely(asleep))

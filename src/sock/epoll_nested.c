@@ -34,10 +34,13 @@ void gn_epset_sync(struct gn_epset *set)
 	uint64_t count = 1;
 
 	gn_lock(&set->lock);
+	if (!set->outer && set->emulated)
+		gn_watches_outer(set);
 	set->outer = true;
-	if (set->rings && ready_open(set) == 0) {
+	if ((set->rings || set->ready >= 0) && ready_open(set) == 0) {
 		gn_bells_place(set, false);
-		gn_bells_harvest(set);
+		if (gn_bells_harvest(set)) /* a bell that is asked for otherwise, as harvesting may do, rings at once if it can */
+			gn_bells_harvest(set);
 		for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 			for (struct gn_watch *w = heads[i]->next; w != heads[i]; w = w->next) {
 				gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);

@@ -52,6 +52,7 @@ struct gn_epset {
 	uint32_t streak;       /* calls in a row in which there was something */
 	bool was_full;         /* the last call had no room for more: others may have waited */
 	bool turn;             /* who is first: the rings or the kernel */
+	bool rung_aside;       /* among the bells heard last was one of what no ring shows */
 	_Atomic uint32_t asked, swept; /* looks at the kernel's set, numbered; the last one that found all there was */
 	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */
@@ -70,6 +71,7 @@ bool gn_bells_harvest(struct gn_epset *set); /* true: there was news */
 uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
 int gn_bells_open(struct gn_epset *set);
 int gn_bells_place(struct gn_epset *set, bool opened); /* into the program's set or out of it, as is due; opened: just now */
+void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP would: emulated connections are looked at by us */
 void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
 
 /* epoll_fork.c */

@@ -75,8 +75,7 @@ bool gn_peer_closed(const struct gn_sock *so)
 	       (so->tx.dir && atomic_load_explicit(&so->tx.dir->deaf, memory_order_acquire) >= GN_DEAF_CLOSED);
 }
 
-/* Of the kernel lane, before it was left. */
-static bool error_waits(int fd)
+bool gn_error_waits(int fd)
 {
 	int error = 0;
 	socklen_t len = sizeof error;
@@ -88,13 +87,15 @@ void gn_judge(struct gn_sock *so, int fd)
 {
 	if (gn_flag(so->ep, GN_EP_DEAD))
 		return;
-	if (gn_late_words_came(so, fd)) {
+	/* Who has shut both ways hears of a peer that closed with data unread by the kernel alone. */
+	if (gn_late_words_came(so, fd) || (gn_flag(so->ep, GN_EP_SHUT_CARRIER) && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->tx.shut) &&
+					   gn_reset_is_true(so) && gn_error_waits(fd))) {
 		gn_reset_seen(so);
 		return;
 	}
 	if (!gn_peer_closed(so) || (atomic_fetch_or(&so->ep->flags, GN_EP_JUDGED) & GN_EP_JUDGED))
 		return;
-	if (ring_was_reset(so) || gn_mark_is_there(so, fd) || (gn_on_ring(so) && gn_reset_is_true(so) && error_waits(fd)))
+	if (ring_was_reset(so) || gn_mark_is_there(so, fd) || (gn_on_ring(so) && gn_reset_is_true(so) && gn_error_waits(fd)))
 		gn_reset_seen(so);
 }
 
@@ -125,12 +126,12 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 		return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
 	error = (int)atomic_exchange(&ep->so_error, 0);
 	if (error == ECONNRESET) {
-		error_waits(fd);
+		gn_error_waits(fd);
 		return -ECONNRESET;
 	}
 	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
 		atomic_store(&ep->so_error, EPIPE);
-		gn_late_words(so, fd);
+		gn_late_words(so, fd, io->flags & MSG_OOB);
 		return (ssize_t)io->total;
 	}
 	return done ? (ssize_t)done : gn_broken_pipe(so, io->flags);
@@ -143,7 +144,7 @@ ssize_t gn_recv_end(struct gn_sock *so, int fd)
 	gn_judge(so, fd);
 	if (!atomic_compare_exchange_strong(&so->ep->so_error, &reset, 0))
 		return 0;
-	error_waits(fd); /* told: the kernel is not to show it again */
+	gn_error_waits(fd); /* told: the kernel is not to show it again */
 	return -ECONNRESET;
 }
 
@@ -180,7 +181,7 @@ bool gn_kernel_gone(struct gn_sock *so, int fd)
 
 	if (gn_sys_poll(&p, 1, 0) == 0)
 		return false;
-	if (error_waits(fd))
+	if (gn_error_waits(fd))
 		gn_reset_seen(so);
 	gn_hung_up(so);
 	return true;

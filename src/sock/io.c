@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #include "sock/sleep.h"
 
@@ -133,6 +134,12 @@ static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc == -EAGAIN ? gn_recv_end(so, fd) : rc;
 }
 
+/* The urgent data that reset the connection cannot be read (tcp_recv_urg()), nor is it as if none had come. */
+static bool urgent_is_lost(const struct gn_sock *so)
+{
+	return gn_flag(so->ep, GN_EP_LATE_URGENT) && !so->eof;
+}
+
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
@@ -143,6 +150,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE))) {
 		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 			return -EAGAIN; /* nothing goes wrong later */
+		if ((io->flags & MSG_OOB) && urgent_is_lost(so))
+			return -ENOTCONN;
 		return gn_kernel_recv(so, fd, io);
 	}
 	warm_up(so, fd);
@@ -161,6 +170,8 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (so->ep->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
+	if (urgent_is_lost(so))
+		return -ENOTCONN;
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
 		return -EINVAL; /* none was sent */
 	io->name_len = 0;
@@ -207,20 +218,41 @@ ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*
 	return recv(so, fd, &into);
 }
 
-/* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)). */
-static void nobodys_credentials(struct gn_io *io, size_t room)
+/* As put_cmsg() of the kernel; io->control_len counts what has been put. */
+static void put_control(struct gn_io *io, size_t room, int type, const void *data, size_t len)
+{
+	struct msghdr msg = {.msg_control = (char *)io->control + io->control_len, .msg_controllen = room - io->control_len};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	size_t whole = CMSG_LEN(len);
+
+	if (!io->control || !c || msg.msg_controllen < whole)
+		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
+	if (!io->control || !c)
+		return;
+	whole = GN_MIN(whole, msg.msg_controllen);
+	*c = (struct cmsghdr){.cmsg_len = whole, .cmsg_level = SOL_SOCKET, .cmsg_type = type};
+	memcpy(CMSG_DATA(c), data, whole - CMSG_LEN(0));
+	io->control_len += GN_MIN(CMSG_SPACE(len), msg.msg_controllen);
+}
+
+/* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)); before SO_TIMESTAMP, with the time of now. */
+void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room)
 {
 	static const struct ucred nobody = {0, 65534, 65534};
-	struct msghdr msg = {.msg_control = io->control, .msg_controllen = room};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct timespec ts;
+	struct timeval tv;
 
-	if (room < CMSG_LEN(sizeof nobody)) {
-		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
-		return;
+	io->control_len = 0;
+	if (so->ep->type != SOCK_STREAM && gn_flag(so->ep, GN_EP_STAMP_US | GN_EP_STAMP_NS)) {
+		clock_gettime(CLOCK_REALTIME, &ts);
+		tv = (struct timeval){ts.tv_sec, ts.tv_nsec / 1000};
+		if (gn_flag(so->ep, GN_EP_STAMP_NS))
+			put_control(io, room, SO_TIMESTAMPNS, &ts, sizeof ts);
+		else
+			put_control(io, room, SO_TIMESTAMP, &tv, sizeof tv);
 	}
-	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof nobody), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_CREDENTIALS};
-	memcpy(CMSG_DATA(c), &nobody, sizeof nobody);
-	io->control_len = GN_MIN(room, CMSG_SPACE(sizeof nobody));
+	if (gn_flag(so->ep, GN_EP_PASSCRED))
+		put_control(io, room, SCM_CREDENTIALS, &nobody, sizeof nobody);
 }
 
 static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
@@ -238,13 +270,13 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_settle(so, fd);
 	rc = so->ep->type == SOCK_STREAM ? gn_stream_recv(so, fd, io) : gn_record_recv(so, fd, io);
 	if (rc >= 0) {
-		if (unlikely(io->name != NULL) && rc > 0 && !gn_flag(so->ep, GN_EP_EMULATED))
+		if (unlikely(io->name != NULL) && (rc > 0 || io->packet) && !gn_flag(so->ep, GN_EP_EMULATED))
 			name_out(so, fd, io);
 		else
 			io->name_len = 0;
 		io->control_len = io->from_kernel ? io->control_len : 0;
-		if (unlikely(gn_flag(so->ep, GN_EP_PASSCRED)) && !io->from_kernel && rc > 0)
-			nobodys_credentials(io, room);
+		if (unlikely(gn_flag(so->ep, GN_EP_CONTROL)) && !io->from_kernel && (io->packet || so->ep->type == SOCK_STREAM))
+			gn_ring_control(so, io, room);
 	} else if (rc == GN_OTHER_LANE) {
 		io->control_len = room;
 	}
@@ -493,13 +525,29 @@ ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 	return rc;
 }
 
+/* recvmmsg(2) of the kernel asks for an error first, also where recvmsg(2) gives data before it. */
+static int error_first(struct gn_sock *so, int fd, int flags)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	if (so->ep->type != SOCK_STREAM || (flags & MSG_ERRQUEUE))
+		return 0;
+	if (!gn_all_in_ring(so)) {
+		gn_getsockopt(so, fd, SOL_SOCKET, SO_ERROR, &error, &len);
+		return -error;
+	}
+	gn_judge(so, fd);
+	return -(int)atomic_exchange(&so->ep->so_error, 0);
+}
+
 int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout)
 {
 	uint64_t deadline = timeout ? gn_now_ns() + (uint64_t)timeout->tv_sec * GN_NS_PER_S + (uint64_t)timeout->tv_nsec : UINT64_MAX;
 	unsigned int done = 0;
-	ssize_t rc = 0;
+	ssize_t rc = error_first(so, fd, flags);
 
-	while (done < count && done < IOV_MAX) {
+	while (rc >= 0 && done < count && done < IOV_MAX) {
 		rc = gn_recvmsg(so, fd, &msgs[done].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (rc < 0)
 			break;
@@ -509,6 +557,8 @@ int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int c
 		if (gn_now_ns() >= deadline)
 			break; /* looked at after each message only, as the kernel does (recvmmsg(2), BUGS) */
 	}
+	if (unlikely(rc < 0 && rc != -EAGAIN && done) && (gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir || so->dgram))
+		atomic_store(&so->ep->so_error, (uint32_t)-rc); /* for the next call to tell */
 	if (timeout && done) {
 		uint64_t now = gn_now_ns();
 

@@ -77,6 +77,9 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io);
 
 /* kernel.c */
+#define GN_BUFFERS 16 /* of a vector, at a time */
+/* The buffers from `done` bytes on, and no more than `limit` bytes of them; returns how many they hold. */
+size_t gn_buffers_from(const struct gn_io *io, size_t done, size_t limit, struct iovec v[GN_BUFFERS], struct msghdr *msg);
 ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_kernel_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
@@ -90,6 +93,7 @@ ssize_t gn_recv_end(struct gn_sock *so, int fd);             /* 0, or -ECONNRESE
 
 /* io.c */
 ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io));
+void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room); /* control data of what came by a ring: with GN_EP_CONTROL */
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put);
 
 /* dgram.c */

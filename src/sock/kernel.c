@@ -11,7 +11,6 @@
 #include "sock/io.h"
 #include "sock/sleep.h"
 
-#define BUFFERS_MAX 16 /* of a vector, at a time */
 
 static void leave(struct gn_half *half, ssize_t moved)
 {
@@ -153,15 +152,18 @@ static ssize_t recv_nothing(struct gn_sock *so, int fd)
 }
 
 /* TCP waits for all that is asked for when it peeks too; AF_UNIX does not, so it is looked at again and again. */
-static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t seen)
+static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t seen, uint64_t skip)
 {
 	uint64_t deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
 	struct gn_held held = {.so = so, .count = &so->ep->rx.in_kernel};
 	struct pollfd p = {fd, POLLRDHUP, 0};
 
 	while (seen > 0 && (size_t)seen < io->total && !gn_io_nonblock(so, io->flags) && gn_sys_poll(&p, 1, 0) == 0 &&
-	       gn_nap(&held, fd, deadline, true) == 0)
+	       gn_nap(&held, fd, deadline, true) == 0) {
+		if (skip)
+			gn_kernel_peek_offset(fd, (int64_t)skip); /* each look moves it on */
 		seen = recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL);
+	}
 	return seen;
 }
 
@@ -172,7 +174,7 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	char byte;
 	struct iovec iov = {&byte, 1};
-	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK};
+	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK, .own_look = true};
 	ssize_t rc = recv_emulated(so, fd, &look);
 
 	io->name_len = 0;
@@ -182,8 +184,24 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc > 0 ? 0 : rc;
 }
 
+/* A look, from SO_PEEK_OFF on. *skip: bytes that it passed over. */
+static ssize_t look_emulated(struct gn_sock *so, int fd, struct gn_io *io, uint64_t *skip)
+{
+	bool offset = unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)) && !io->own_look;
+	ssize_t rc;
+
+	*skip = offset ? gn_peek_begins(so, fd) : 0;
+	rc = recv_asking(so, fd, io);
+	if (unlikely(io->flags & MSG_WAITALL) && rc > 0 && (size_t)rc < io->total)
+		rc = peek_all(so, fd, io, rc, *skip);
+	if (offset)
+		gn_peek_ends(so, fd, *skip, rc);
+	return rc;
+}
+
 static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	uint64_t skip = 0;
 	ssize_t rc;
 
 	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
@@ -197,12 +215,14 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	io->out_flags = -1; /* MSG_CTRUNC tells of a reset: see gn_leave_mark() */
 	if (unlikely(atomic_load(&so->ep->rx.shut))) /* looked at again: shutdown() looks at in_kernel after it */
 		io->flags |= MSG_DONTWAIT;
-	rc = recv_asking(so, fd, io);
+	/* AF_UNIX that looks for more than there is takes a reset out, and does not tell it beside data. */
+	if (unlikely(gn_low_water(so) > 1) && gn_error_waits(fd))
+		gn_reset_seen(so);
+	rc = unlikely(io->flags & MSG_PEEK) ? look_emulated(so, fd, io, &skip) : recv_asking(so, fd, io);
 	if (unlikely(rc == -EAGAIN) && atomic_load(&so->ep->rx.shut))
 		return gn_recv_end(so, fd);
-	if (unlikely((io->flags & MSG_PEEK) && (io->flags & MSG_WAITALL)) && rc > 0 && (size_t)rc < io->total)
-		rc = peek_all(so, fd, io, rc);
-	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC)) && gn_mark_is_in(fd, rc, (io->flags & MSG_PEEK) && (size_t)rc == io->total)) {
+	if (unlikely(rc > 0 && (io->out_flags & MSG_CTRUNC)) &&
+	    gn_mark_is_in(fd, rc + (ssize_t)skip, (io->flags & MSG_PEEK) && (size_t)rc == io->total)) {
 		io->out_flags = 0;
 		gn_reset_seen(so);
 		return rc > 1 ? rc - 1 : gn_recv_end(so, fd);
@@ -233,6 +253,11 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	socklen_t room = io->name_len;
 	ssize_t rc;
 
+	if (unlikely(so->tx.dir != NULL) && so->ep->type == SOCK_SEQPACKET && !(io->flags & MSG_OOB)) {
+		rc = gn_recv_end(so, fd); /* packets: told before what is left, by whichever lane */
+		if (rc < 0)
+			return rc;
+	}
 	if (!gn_lane_enter(so, half, fd))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
@@ -268,7 +293,7 @@ static ssize_t data_for_sure(struct gn_sock *so, int fd, size_t limit)
 	int there = 0;
 	ssize_t rc = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if (rc == -EAGAIN && gn_is_at_mark(fd))
+	if ((rc == -EAGAIN || rc == 0) && gn_is_at_mark(fd))
 		gn_sys_recv(fd, &byte, 0, MSG_DONTWAIT); /* a look leaves the urgent byte where it is, a receive passes it */
 	if (rc <= 0)
 		return rc;
@@ -279,12 +304,11 @@ static ssize_t data_for_sure(struct gn_sock *so, int fd, size_t limit)
 	return (ssize_t)GN_MIN(limit, (size_t)there);
 }
 
-/* The buffers from `done` bytes on, and no more than `limit` bytes of them; returns how many they hold. */
-static size_t buffers_from(const struct gn_io *io, size_t done, size_t limit, struct iovec v[BUFFERS_MAX], struct msghdr *msg)
+size_t gn_buffers_from(const struct gn_io *io, size_t done, size_t limit, struct iovec v[GN_BUFFERS], struct msghdr *msg)
 {
 	size_t room = 0, count = 0;
 
-	for (size_t i = 0; i < io->iovcnt && count < BUFFERS_MAX && room < limit; i++) {
+	for (size_t i = 0; i < io->iovcnt && count < GN_BUFFERS && room < limit; i++) {
 		size_t len = io->iov[i].iov_len, run;
 
 		if (done >= len) {
@@ -305,15 +329,15 @@ static size_t buffers_from(const struct gn_io *io, size_t done, size_t limit, st
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open)
 {
 	struct gn_half *half = &so->ep->rx;
-	struct iovec v[BUFFERS_MAX];
+	struct iovec v[GN_BUFFERS];
 	struct msghdr msg;
 	ssize_t rc = open ? data_for_sure(so, fd, *limit) : (ssize_t)*limit;
 
-	*limit = buffers_from(io, done, *limit, v, &msg);
+	*limit = gn_buffers_from(io, done, *limit, v, &msg);
 	if (rc <= 0)
 		return rc;
 	if (open)
-		buffers_from(io, done, (size_t)rc, v, &msg);
+		gn_buffers_from(io, done, (size_t)rc, v, &msg);
 	msg.msg_control = io->control;
 	msg.msg_controllen = io->control_len;
 	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
@@ -354,9 +378,9 @@ bool gn_kernel_recount(struct gn_sock *so, int fd)
 /* What the same would take, left where it is. */
 ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t limit)
 {
-	struct iovec v[BUFFERS_MAX];
+	struct iovec v[GN_BUFFERS];
 	struct msghdr msg;
-	size_t room = buffers_from(io, done, limit, v, &msg);
+	size_t room = gn_buffers_from(io, done, limit, v, &msg);
 	ssize_t rc;
 
 	if (io->control && !gn_flag(so->ep, GN_EP_EMULATED)) {
@@ -364,9 +388,10 @@ ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 		msg.msg_controllen = io->control_len;
 	}
 	rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
-	if (unlikely(rc > 0 && msg.msg_control && msg.msg_controllen)) {
+	if (unlikely(rc > 0) && !gn_flag(so->ep, GN_EP_EMULATED) && ((msg.msg_control && msg.msg_controllen) || (msg.msg_flags & MSG_CTRUNC))) {
 		gn_io_answer(io, &msg);
-		io->from_kernel = true;
+		/* AF_UNIX looks for control data on behind what it gives; what it gives it ends there only if that has been reached. */
+		io->from_kernel = (msg.msg_control && msg.msg_controllen) || (size_t)rc < room;
 	}
 	if (likely(rc <= 0 || !(msg.msg_flags & MSG_CTRUNC) || !gn_flag(so->ep, GN_EP_EMULATED)) || !gn_mark_is_in(fd, rc, (size_t)rc == room))
 		return rc;

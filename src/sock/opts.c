@@ -163,12 +163,26 @@ static int buffer_asked(const struct gn_option *o)
 	return doubled / 2; /* the kernel doubles what it is given (socket(7)) */
 }
 
+/* Set before the connection was made. */
+static void peek_offset_note(struct gn_ep *ep, const struct gn_option *o)
+{
+	int offset;
+
+	memcpy(&offset, o->value, sizeof offset);
+	if (offset < 0)
+		return;
+	atomic_store(&ep->peek_at, (uint64_t)offset);
+	atomic_fetch_or(&ep->flags, GN_EP_PEEK_OFF);
+}
+
 void gn_options_replay(struct gn_sock *so, int u)
 {
 	for (uint32_t i = 0; i < options_count(so); i++) {
 		const struct gn_option *o = &so->options->option[i];
 		int asked;
 
+		if (o->level == SOL_SOCKET && o->name == SO_PEEK_OFF)
+			peek_offset_note(so->ep, o);
 		if (!is_replayed(o))
 			continue;
 		if (o->name == SO_SNDBUF || o->name == SO_RCVBUF) {
@@ -309,6 +323,18 @@ static bool is_promise(int level, int name)
 	return (level == SOL_SOCKET && name == SO_ZEROCOPY) || (level == IPPROTO_TCP && name == TCP_INQ);
 }
 
+/* Newer kernels have it for TCP; the carrier's is ours to use (peek.c). */
+static int set_peek_offset(struct gn_sock *so, int fd, const void *value, socklen_t len)
+{
+	int offset, rc = oracle(so->ep, SOL_SOCKET, SO_PEEK_OFF, value, len, NULL, NULL);
+
+	if (rc < 0)
+		return rc;
+	memcpy(&offset, value, sizeof offset);
+	gn_peek_offset_set(so, fd, offset);
+	return 0;
+}
+
 static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct gn_option now = {.len = sizeof now.value};
@@ -320,10 +346,14 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 			option_done(so, level, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
 			linger_note(so->ep, value, len);
+		if (rc == 0 && name == SO_RCVLOWAT)
+			gn_watches_poke(so);
 		return rc;
 	}
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && so->ep->domain == AF_INET6)
 		return -EINVAL; /* too late once bound */
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
+		return set_peek_offset(so, fd, value, len);
 	rc = set_common(so, level, name, value, len);
 	if (rc)
 		return rc < 0 ? rc : 0;
@@ -342,25 +372,36 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 
 static void pin_for_option(struct gn_sock *so, int fd, int level, int name, const void *value)
 {
-	int offset, on;
+	int offset;
 
 	if (level != SOL_SOCKET)
 		return;
 	if (name == SO_PASSCRED || name == SO_PASSSEC)
 		gn_pin(so, fd, GN_WHY_ANCILLARY);
-	if (name == SO_PASSCRED) {
-		memcpy(&on, value, sizeof on);
-		if (on)
-			atomic_fetch_or(&so->ep->flags, GN_EP_PASSCRED);
-		else
-			atomic_fetch_and(&so->ep->flags, ~GN_EP_PASSCRED);
-	}
+	if (so->ep->type != SOCK_STREAM && (name == SO_TIMESTAMP || name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING))
+		gn_pin(so, fd, GN_WHY_OPTION);
 	if (name != SO_PEEK_OFF)
 		return;
 	gn_pin(so, fd, GN_WHY_OPTION);
 	memcpy(&offset, value, sizeof offset);
-	if (so->ep->type == SOCK_STREAM)
-		gn_peek_offset_set(so, fd, offset);
+	gn_peek_offset_set(so, fd, offset);
+}
+
+/* Options that add control data to each message: what is in a ring already has none. */
+static void control_note(struct gn_ep *ep, int level, int name, const void *value, socklen_t len)
+{
+	uint32_t flag = name == SO_PASSCRED ? GN_EP_PASSCRED : name == SO_TIMESTAMP ? GN_EP_STAMP_US : name == SO_TIMESTAMPNS ? GN_EP_STAMP_NS : 0;
+	int on;
+
+	if (level != SOL_SOCKET || !flag || len < sizeof on || (flag == GN_EP_PASSCRED && ep->domain != AF_UNIX))
+		return;
+	memcpy(&on, value, sizeof on);
+	if (flag != GN_EP_PASSCRED)
+		atomic_fetch_and(&ep->flags, ~(GN_EP_STAMP_US | GN_EP_STAMP_NS)); /* one of them at a time */
+	if (on)
+		atomic_fetch_or(&ep->flags, flag);
+	else
+		atomic_fetch_and(&ep->flags, ~flag);
 }
 
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
@@ -375,6 +416,7 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 	if (rc < 0)
 		return rc;
 	option_done(so, level, name, value, len);
+	control_note(so->ep, level, name, value, len);
 	if (so->ep->type == SOCK_DGRAM)
 		gn_dgram_option(so, fd, level, name, value, len);
 	else if (so->ep->domain == AF_UNIX)
@@ -482,12 +524,16 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 		if (!so->dgram)
 			gn_judge(so, fd);
 		error = atomic_exchange(&so->ep->so_error, 0);
-		if (error)
+		if (error) {
+			if (!so->dgram)
+				gn_error_waits(fd); /* told: the kernel is not to show it again */
 			return number_out((int)error, value, len);
+		}
 		if (!so->dgram && (gn_flag(so->ep, GN_EP_EMULATED) || gn_on_ring(so)))
 			return connection_error(so, fd, value, len);
 	}
-	if (level == SOL_SOCKET && name == SO_PEEK_OFF && value && len && gn_flag(so->ep, GN_EP_PEEK_OFF))
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF && value && len && gn_flag(so->ep, GN_EP_PEEK_OFF) &&
+	    (gn_flag(so->ep, GN_EP_EMULATED) || gn_rx_shared(so)))
 		return number_out(gn_peek_offset(so), value, len);
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
 		return (int)gn_neg(gn_real.getsockopt(fd, level, name, value, len));

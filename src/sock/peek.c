@@ -2,8 +2,10 @@
 /*
  * MSG_PEEK on streams whose receiving half is on the ring, and SO_PEEK_OFF (unix(7)).
  *
- * An endpoint with SO_PEEK_OFF is pinned, but what was in the ring before must be read from there. Until then the offset is ours, as the
- * stream position where the next look begins, and the kernel socket has none: parking and looking for bells peek too.
+ * The offset is ours, as the stream position where the next look begins, and the kernel socket has none: parking and looking for bells peek
+ * too. An AF_UNIX endpoint with SO_PEEK_OFF is pinned, and the offset handed over when the ring has been read empty; of an emulated connection
+ * it is ours in both lanes. Of packets and datagrams it is the kernel's number, which is lent to its socket for each read there; what is in
+ * a ring is looked at without it.
  * Units: bytes. Owner: the rx lock, but for gn_stream_peek().
  */
 #include "sock/io.h"
@@ -24,6 +26,8 @@ static uint64_t offset_now(const struct gn_sock *so)
 
 int gn_peek_offset(const struct gn_sock *so)
 {
+	if (so->ep->type != SOCK_STREAM)
+		return gn_flag(so->ep, GN_EP_PEEK_OFF) ? (int)atomic_load(&so->ep->peek_at) : -1;
 	return gn_flag(so->ep, GN_EP_PEEK_OFF) ? (int)GN_MIN(offset_now(so), (uint64_t)INT32_MAX) : -1;
 }
 
@@ -32,9 +36,9 @@ void gn_peek_offset_set(struct gn_sock *so, int fd, int offset)
 	struct gn_ep *ep = so->ep;
 
 	gn_rx_lock(so, fd);
-	if (gn_rx_shared(so)) {
+	if (gn_rx_shared(so) || gn_flag(ep, GN_EP_EMULATED)) {
 		gn_kernel_peek_offset(fd, -1);
-		atomic_store(&ep->peek_at, position(&ep->rx) + (uint64_t)GN_MAX(offset, 0));
+		atomic_store(&ep->peek_at, (ep->type == SOCK_STREAM ? position(&ep->rx) : 0) + (uint64_t)GN_MAX(offset, 0));
 		if (offset >= 0)
 			atomic_fetch_or(&ep->flags, GN_EP_PEEK_OFF);
 		else
@@ -43,12 +47,47 @@ void gn_peek_offset_set(struct gn_sock *so, int fd, int offset)
 	gn_unlock(&ep->rx.lock);
 }
 
+void gn_offset_lend(struct gn_sock *so, int fd)
+{
+	if (unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)))
+		gn_kernel_peek_offset(fd, (int64_t)atomic_load(&so->ep->peek_at));
+}
+
+void gn_offset_take(struct gn_sock *so, int fd)
+{
+	int now = -1;
+	socklen_t len = sizeof now;
+
+	if (likely(!gn_flag(so->ep, GN_EP_PEEK_OFF)))
+		return;
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &now, &len) == 0 && now >= 0)
+		atomic_store(&so->ep->peek_at, (uint64_t)now);
+	gn_kernel_peek_offset(fd, -1);
+}
+
 void gn_peek_offset_back(struct gn_sock *so, int fd)
 {
-	if (likely(!gn_flag(so->ep, GN_EP_PEEK_OFF)))
+	if (likely(!gn_flag(so->ep, GN_EP_PEEK_OFF)) || gn_flag(so->ep, GN_EP_EMULATED))
 		return;
 	gn_kernel_peek_offset(fd, gn_peek_offset(so));
 	atomic_fetch_and(&so->ep->flags, ~GN_EP_PEEK_OFF);
+}
+
+uint64_t gn_peek_begins(struct gn_sock *so, int fd)
+{
+	uint64_t skip = offset_now(so);
+
+	if (unlikely(skip))
+		gn_kernel_peek_offset(fd, (int64_t)skip);
+	return skip;
+}
+
+void gn_peek_ends(struct gn_sock *so, int fd, uint64_t skip, ssize_t seen)
+{
+	if (unlikely(skip))
+		gn_kernel_peek_offset(fd, -1);
+	if (seen > 0 && gn_flag(so->ep, GN_EP_PEEK_OFF))
+		atomic_store(&so->ep->peek_at, position(&so->ep->rx) + skip + (uint64_t)seen);
 }
 
 /* In the kernel lane, `skip` bytes on. */
@@ -102,6 +141,7 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
 static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
 	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, behind;
+	size_t room = io->control_len;
 	ssize_t n, seen = 0;
 
 	*in_ring = 0;
@@ -112,9 +152,11 @@ static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_r
 	left = until == UINT64_MAX ? until : until > pos ? until - pos : 0;
 	if (left > skip) {
 		seen = look_before(so, fd, io, left, skip);
-		if (until == UINT64_MAX && seen > 0 && gn_kernel_until(so) != until)
+		if (until == UINT64_MAX && seen > 0 && gn_kernel_until(so) != until && !io->from_kernel) {
+			io->control_len = room;
 			return look(so, fd, io, in_ring); /* it switched meanwhile: some of this may be bells */
-		if (seen <= 0 || (uint64_t)seen < left - skip)
+		}
+		if (seen <= 0 || (uint64_t)seen < left - skip || io->from_kernel)
 			return seen;
 	}
 	skip -= GN_MIN(skip, left);
@@ -123,7 +165,7 @@ static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_r
 		return seen ? seen : n;
 	*in_ring = n ? (uint32_t)(n + (ssize_t)skip) : 0;
 	seen += n;
-	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK) {
+	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !(seen && gn_flag(so->ep, GN_EP_PASSCRED))) {
 		if (!left)
 			gn_drain_bells(so, fd);
 		if (!left && gn_is_at_mark(fd))
@@ -173,7 +215,7 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0 || (n > 0 && ((size_t)n >= need || ended || has_ended(so))))
 			return n;
 		if (n == 0 && atomic_load(&so->ep->rx.shut))
-			return 0;
+			return gn_recv_end(so, fd);
 		if (gn_io_nonblock(so, io->flags))
 			return n ? n : -EAGAIN;
 		if (in_ring < (size_t)n) { /* some of it is in the kernel socket: no sleep there would last */

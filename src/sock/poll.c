@@ -60,7 +60,8 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 			gn_set_sync(fds[i].fd);
 			continue;
 		}
-		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->queue || may_move(so);
+		/* Of who was on a ring the kernel does not know what was left unread there. */
+		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir || so->queue || may_move(so);
 		gn_put(so);
 		if (yes)
 			return true;
@@ -159,12 +160,14 @@ static short plain_result(struct pollset *s, nfds_t i)
 	}
 	if (unlikely((r & POLLHUP) && so && so->tx.dir && !gn_flag(so->ep, GN_EP_EMULATED)))
 		gn_judge(so, s->user[i].fd); /* what was left unread in the ring the kernel does not know */
-	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
-		r &= (short)~POLLHUP;
-	if (so && atomic_load(&so->ep->so_error))
-		r |= POLLERR;
 	if (unlikely(s->entry[i].low))
 		r |= gn_low_ready(so, s->user[i].fd) & s->user[i].events;
+	if ((r & POLLHUP) && !(r & POLLERR) && so && gn_hup_is_unix(so) && (r & ~POLLHUP))
+		r &= (short)~POLLHUP;
+	if (so && gn_flag(so->ep, GN_EP_EMULATED) && gn_flag(so->ep, GN_EP_DEAD))
+		r = (short)((r & ~POLLERR) | (gn_flag(so->ep, GN_EP_LATE_URGENT) ? s->user[i].events & POLLPRI : 0)); /* a reset is told once */
+	if (so && atomic_load(&so->ep->so_error))
+		r |= POLLERR;
 	if (so && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->rx.shut))
 		r |= s->user[i].events & (POLLIN | POLLRDNORM | POLLRDHUP);
 	if (so && gn_flag(so->ep, GN_EP_EMULATED))

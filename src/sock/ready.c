@@ -24,17 +24,27 @@ static short kernel_bits(int fd, short ask)
 	return gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-/* In the kernel lane, for sockets with a low water of more than a byte, and those at an urgent mark. */
+/* In the kernel lane: TCP waits for its low water, and has nothing at an urgent mark. */
+static short kernel_in(struct gn_sock *so, int fd)
+{
+	short bits = gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI));
+	int there = 0;
+
+	if (likely(gn_low_water(so) <= 1) || !(bits & IN_BITS) || (bits & (POLLRDHUP | POLLHUP | POLLERR)))
+		return bits;
+	if (gn_rx_shared(so))
+		there = gn_unread(so, fd); /* the ring's too */
+	else if (gn_sys_ioctl(fd, FIONREAD, &there) == 0)
+		there = gn_urgent_unread(so, fd, there);
+	return (uint32_t)there >= gn_low_water(so) ? bits : bits & (short)~IN_BITS;
+}
+
+/* For sockets with a low water of more than a byte, and those at an urgent mark. */
 short gn_low_ready(struct gn_sock *so, int fd)
 {
-	int there = 0;
-	short bits = kernel_bits(fd, POLLRDHUP | POLLPRI | IN_BITS);
+	short bits = kernel_in(so, fd);
 
-	if (bits & (POLLRDHUP | POLLHUP | POLLERR))
-		return IN_BITS;
-	if (!(gn_urgent_mend(so, fd, bits) & IN_BITS))
-		return bits & POLLPRI;
-	return gn_sys_ioctl(fd, FIONREAD, &there) == 0 && there > 0 && (uint32_t)there >= gn_low_water(so) ? IN_BITS : 0;
+	return (bits & (POLLRDHUP | POLLHUP | POLLERR)) ? IN_BITS : bits & (IN_BITS | POLLPRI);
 }
 
 /* The peer has switched, and what it sent before seems not to be read yet: who should have counted may be dead. */
@@ -58,7 +68,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
 	if ((!gn_rx_shared(so) || !positioned_on_ring(so)) && !(ask_kernel && caught_up(so, fd))) {
 		short end = gn_rx_shared(so) && atomic_load_explicit(&d->fin, memory_order_acquire) ? IN_BITS | POLLRDHUP : 0;
-		short bits = ask_kernel ? gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) : 0;
+		short bits = ask_kernel ? kernel_in(so, fd) : 0;
 
 		/* Should the peer have switched meanwhile, what the kernel shows may be a bell. */
 		if (!bits || !gn_rx_shared(so) || !positioned_on_ring(so))
@@ -67,8 +77,8 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	gone = atomic_load_explicit(&so->peer_gone, memory_order_acquire);
 	fin = atomic_load_explicit(&d->fin, memory_order_acquire);
 	head = atomic_load(&d->head);
-	if (unlikely(gone || fin))
-		return IN_BITS | POLLRDHUP;
+	if (unlikely(gone || fin)) /* an urgent byte that was not passed yet stays to be seen */
+		return IN_BITS | POLLRDHUP | (ask_kernel && atomic_load(&d->lane) == GN_LANE_BACK ? kernel_bits(fd, POLLPRI) & POLLPRI : 0);
 	queued = head - so->ep->rx.ring.own;
 	if (queued) /* an urgent byte overtakes what is left in the ring */
 		return (queued >= GN_MIN(gn_low_water(so), gn_ring_room(&so->rx)) ? IN_BITS : 0) | shut |
@@ -78,7 +88,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	if (likely(atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_BACK) || !ask_kernel)
 		return shut;
 	gn_look_at_peer(so, fd); /* what heads the kernel's queue may be bells */
-	return gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI)) | shut;
+	return kernel_in(so, fd) | shut;
 }
 
 static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
@@ -125,6 +135,7 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 
 	if (gn_flag(so->ep, GN_EP_EMULATED)) {
 		in &= (short)~POLLHUP;
+		in |= gn_flag(so->ep, GN_EP_LATE_URGENT) ? POLLPRI : 0;
 		out &= (short)~POLLWRBAND; /* AF_UNIX has it, TCP has not */
 	}
 	return (short)((in | out | hang_up(so, in) | reset) & (want | POLLHUP | POLLERR));

@@ -104,6 +104,7 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io)
 	else
 		gn_cursor_copy(&c, &body, &so->rx, copy, false);
 	io->out_flags = copy < len ? MSG_TRUNC : 0;
+	io->packet = true;
 	if (io->flags & MSG_PEEK)
 		return rc;
 	if (gn_ring_consume(&half->ring, &so->rx, (uint32_t)gn_record_room(len)))
@@ -129,8 +130,9 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 		if (atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL)
 			return GN_OTHER_LANE;
 	}
-	msg.msg_name = NULL; /* io.c: name_out() */
+	gn_offset_lend(so, fd);
 	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | io->flags);
+	gn_offset_take(so, fd);
 	if (unlikely(rc == -EAGAIN) && !open)
 		return -ECONNRESET; /* what was sent before the switch is there, or the peer lies: [RING-2] */
 	if (unlikely(rc == -EFAULT) && !(io->flags & MSG_PEEK))
@@ -139,6 +141,7 @@ static ssize_t take_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool op
 		return rc;
 	gn_io_answer(io, &msg);
 	io->from_kernel = true;
+	io->packet = io->name && msg.msg_namelen;
 	if (rc == 0 && !(io->flags & MSG_PEEK) && gn_sys_poll(&end, 1, 0) == 1) /* not just an empty packet */
 		gn_peer_may_be_gone(so, fd, 0);
 	if (!(io->flags & MSG_PEEK)) {

@@ -11,7 +11,8 @@
 #include "sock/io.h"
 
 #define NOTE_FIN 3001  /* values of SO_RCVBUF: it has shut its writing half ... */
-#define NOTE_LATE 3003 /* it has written */
+#define NOTE_LATE 3003 /* it has written ... */
+#define NOTE_URGENT 3005 /* ... urgent data */
 
 static void note_leave(int fd, int note)
 {
@@ -27,25 +28,31 @@ static uint32_t note_read(int fd)
 	return rc == -EAGAIN ? NOTE_FIN : rc < 0 ? 0 : doubled / 2; /* the kernel doubles what it is given (socket(7)) */
 }
 
-void gn_late_words(struct gn_sock *so, int fd)
+void gn_late_words(struct gn_sock *so, int fd, bool urgent)
 {
 	uint32_t none = GN_FIN_NONE;
 
 	if (!gn_tx_shared(so))
-		note_leave(fd, NOTE_LATE);
+		note_leave(fd, urgent ? NOTE_URGENT : NOTE_LATE);
 	else
 		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_LATE);
 }
 
 bool gn_late_words_came(const struct gn_sock *so, int fd)
 {
-	const struct gn_ep *ep = so->ep;
+	struct gn_ep *ep = so->ep;
+	uint32_t note;
 
 	if (!gn_flag(ep, GN_EP_EMULATED) || !atomic_load(&ep->rx.shut) || !atomic_load(&ep->tx.shut))
 		return false;
 	if (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin) == GN_FIN_LATE)
 		return true;
-	return !gn_all_in_ring(so) && gn_flag(ep, GN_EP_SHUT_CARRIER) && note_read(fd) == NOTE_LATE;
+	if (gn_all_in_ring(so) || !gn_flag(ep, GN_EP_SHUT_CARRIER))
+		return false;
+	note = note_read(fd);
+	if (note == NOTE_URGENT)
+		atomic_fetch_or(&ep->flags, GN_EP_LATE_URGENT);
+	return note == NOTE_LATE || note == NOTE_URGENT;
 }
 
 /* Has the peer's half ended? */

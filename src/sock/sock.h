@@ -276,6 +276,7 @@ bool gn_peer_closed(const struct gn_sock *so);
 bool gn_reset_is_true(const struct gn_sock *so);         /* what the kernel says of a reset, or only a bell left unread */
 void gn_reset_seen(struct gn_sock *so);                 /* the kernel, or the ring, said ECONNRESET: it waits to be reported */
 void gn_judge(struct gn_sock *so, int fd);              /* if the peer has gone: was it a reset? */
+bool gn_error_waits(int fd);                            /* a reset, in the kernel lane: asked for, it is told */
 void gn_hung_up(struct gn_sock *so);                    /* the kernel socket did, and not by our own doing */
 bool gn_kernel_gone(struct gn_sock *so, int fd);         /* false: only its reading half is shut */
 void gn_send_cut_short(struct gn_sock *so, int fd);
@@ -321,10 +322,14 @@ bool gn_spin_due(struct gn_spin *spin);
 void gn_spin_result(struct gn_spin *spin, bool paid);
 uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */
 
-/* peek.c: SO_PEEK_OFF while the receiving half is on the ring */
+/* peek.c: SO_PEEK_OFF while the receiving half is on the ring, of an emulated connection always */
 int gn_peek_offset(const struct gn_sock *so);           /* -1: off */
 void gn_peek_offset_set(struct gn_sock *so, int fd, int offset);
 void gn_peek_offset_back(struct gn_sock *so, int fd);   /* rx lock held: to the kernel socket again */
+void gn_offset_lend(struct gn_sock *so, int fd);        /* rx lock held: around a read of packets in the kernel lane */
+void gn_offset_take(struct gn_sock *so, int fd);
+uint64_t gn_peek_begins(struct gn_sock *so, int fd);    /* a look at an emulated connection in the kernel lane: bytes that it passes over */
+void gn_peek_ends(struct gn_sock *so, int fd, uint64_t skip, ssize_t seen);
 
 /* ready.c: poll(2) bits of an endpoint on the ring */
 short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel); /* what is not on the ring costs a call, if allowed */
@@ -424,7 +429,7 @@ void gn_urgent_was_read(struct gn_sock *so);
 
 /* shut.c: emulated connections are told apart from AF_UNIX ones here */
 bool gn_tcp_is_over(struct gn_sock *so, int fd);        /* TCP's state CLOSE: both ways have ended, or a reset */
-void gn_late_words(struct gn_sock *so, int fd);         /* we have written to who has shut both ways, or is closed: leaves a note */
+void gn_late_words(struct gn_sock *so, int fd, bool urgent); /* we have written to who has shut both ways, or is closed: leaves a note */
 bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done that to us */
 
 /* conn.c */

@@ -304,18 +304,18 @@ static ssize_t take_pieces(struct gn_sock *so, int fd, struct gn_io *io, struct 
 /* The ring is read empty and its writer is in the kernel lane again: what is there belongs to the same call. */
 static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, struct gn_cursor *c, size_t done)
 {
-	struct iovec iov;
+	struct iovec v[GN_BUFFERS];
+	struct msghdr msg;
 	struct gn_io rest;
 	ssize_t n;
 
 	do {
 		if (gn_is_at_mark(fd))
 			break;
-		iov = (struct iovec){(char *)c->iov->iov_base + c->skip, c->iov->iov_len - c->skip};
 		rest = *io;
-		rest.iov = &iov;
-		rest.iovcnt = 1;
-		rest.total = iov.iov_len;
+		rest.total = gn_buffers_from(io, done, io->total - done, v, &msg);
+		rest.iov = v;
+		rest.iovcnt = msg.msg_iovlen;
 		rest.flags |= MSG_DONTWAIT;
 		n = gn_kernel_recv(so, fd, &rest);
 		if (n == -ECONNRESET) /* for the next call to tell */
@@ -330,7 +330,9 @@ static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, st
 			io->control_len = rest.control_len;
 			return (ssize_t)done;
 		}
-	} while (n == (ssize_t)iov.iov_len && done < io->total);
+		if (rest.out_flags > 0 && (rest.out_flags & MSG_CTRUNC))
+			break; /* there was some, and no room for it */
+	} while (n == (ssize_t)rest.total && done < io->total);
 	if (io->from_kernel)
 		io->control_len = 0;
 	return (ssize_t)done;
@@ -348,6 +350,8 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
+		if (n == GN_OTHER_LANE && done && unlikely(gn_flag(so->ep, GN_EP_PASSCRED)))
+			return (ssize_t)done; /* what follows has a sender's name */
 		if (n == GN_OTHER_LANE && done && done < io->total) {
 			done = (size_t)rest_from_kernel(so, fd, io, &c, done);
 			if (done >= need || io->control_len || gn_io_nonblock(so, io->flags))
@@ -358,8 +362,11 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return (ssize_t)done;
 		if (n == GN_END)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
-		if (n == GN_NONE_WANTED)
+		if (n == GN_NONE_WANTED) {
+			if (unlikely(io->control && (io->flags & MSG_PEEK)) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK)
+				take_control(so, fd, io); /* AF_UNIX looks further and further for it */
 			return 0;
+		}
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))

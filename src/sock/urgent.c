@@ -24,6 +24,14 @@ bool gn_is_at_mark(int fd)
 	return gn_sys_ioctl(fd, SIOCATMARK, &at) == 0 && at;
 }
 
+/* The kernel tells a reset once: to a look of ours. */
+static ssize_t look_noted(struct gn_sock *so, ssize_t rc)
+{
+	if (unlikely(rc == -ECONNRESET) && gn_reset_is_true(so))
+		gn_reset_seen(so);
+	return rc;
+}
+
 short gn_urgent_mend(struct gn_sock *so, int fd, short bits)
 {
 	struct pollfd end = {fd, POLLRDHUP, 0};
@@ -31,7 +39,7 @@ short gn_urgent_mend(struct gn_sock *so, int fd, short bits)
 
 	if (likely(!(bits & IN_BITS) || !is_ahead(so, bits)) || !gn_is_at_mark(fd) || gn_sys_poll(&end, 1, 0) != 0)
 		return bits;
-	return gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 ? bits : bits & (short)~IN_BITS; /* looks behind the mark */
+	return look_noted(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)) == 1 ? bits : bits & (short)~IN_BITS; /* looks behind the mark */
 }
 
 /* The kernel's count goes on holding urgent bytes that were passed over, and the mark of a reset (gn_leave_mark); a look does not. */
@@ -45,7 +53,7 @@ int gn_urgent_unread(struct gn_sock *so, int fd, int there)
 		return there;
 	if (gn_is_at_mark(fd))
 		return 0;
-	n = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+	n = look_noted(so, gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT));
 	return n <= 0 ? 0 : (int)n - ((msg.msg_flags & MSG_CTRUNC) ? 1 : 0);
 }
 

@@ -5,6 +5,7 @@
 #include "obs.h"
 
 #include <linux/sockios.h>
+#include <sys/epoll.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -124,6 +125,26 @@ static void nothing_is_waited_for(struct obs *o)
 	note("peer has %s", o->say);
 }
 
+/* What waits is read as it was sent, whatever else lies in the kernel's queue. */
+static void peek_offset_of_records(struct obs *o)
+{
+	peer_text(o, op_puts, 0, "first");
+	peer_text(o, op_puts, 0, "second");
+	settle(o->fd);
+	obs("set", set(o->fd, SO_PEEK_OFF, 0));
+	peer_text(o, op_puts, 0, "third");
+	for (int i = 0; i < 3; i++)
+		obs_recv(o->fd, 100, 0);
+	obs_recv(o->fd, 100, MSG_DONTWAIT);
+	peer_text(o, op_puts, 0, "fourth");
+	settle(o->fd);
+	look(o);
+	look(o);
+	obs_recv(o->fd, 100, MSG_DONTWAIT);
+	obs("off", set(o->fd, SO_PEEK_OFF, -1));
+	obs_getopt("SO_PEEK_OFF", o->fd, SOL_SOCKET, SO_PEEK_OFF);
+}
+
 /* --- low water --- */
 
 static long op_lowat(struct obs *o, long n, long b)
@@ -183,6 +204,39 @@ static void low_water_and_poll(struct obs *o)
 	peer(o, op_shutdown, SHUT_WR, 0);
 	obs_poll_until(o->fd, POLLIN);
 	obs_recv(o->fd, 10, 0);
+}
+
+static void show(const char *what, int ep, int timeout)
+{
+	struct epoll_event ev = { 0 };
+
+	int n = epoll_wait(ep, &ev, 1, timeout);
+
+	obs(what, n);
+	note("%s: events %x", what, n == 1 ? ev.events : 0);
+}
+
+static void low_water_and_epoll(struct obs *o)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+
+	obs("set", set(o->fd, SO_RCVLOWAT, 5));
+	obs("add", epoll_ctl(ep, EPOLL_CTL_ADD, o->fd, &ev));
+	peer_text(o, op_puts, 0, "abc");
+	obs("there", op_await(o, 3, 0));
+	show("too little", ep, 0);
+	peer_text(o, op_puts, 0, "de");
+	show("enough", ep, 3000);
+	obs_recv(o->fd, 3, 0);
+	show("too little again", ep, 0);
+	obs("set 2", set(o->fd, SO_RCVLOWAT, 2));
+	show("now enough", ep, 3000);
+	obs("set 5", set(o->fd, SO_RCVLOWAT, 5));
+	show("not any more", ep, 0);
+	peer(o, op_shutdown, SHUT_WR, 0);
+	show("the end", ep, 3000);
+	close(ep);
 }
 
 /* --- signals --- */
@@ -615,14 +669,16 @@ static void no_mans_land(struct obs *o)
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
-		{ "SO_PEEK_OFF with data waiting", peek_offset, LOCAL, 0 },
-		{ "SO_PEEK_OFF before data", peek_offset_before_data, LOCAL, 0 },
+		{ "SO_PEEK_OFF with data waiting", peek_offset, STREAM, 0 },
+		{ "SO_PEEK_OFF before data", peek_offset_before_data, STREAM, 0 },
+		{ "SO_PEEK_OFF of records", peek_offset_of_records, SEQ | DGPAIR | UDP, 0 },
 		{ "MSG_PEEK at much", peek_at_much, STREAM, 0 },
 		{ "MSG_PEEK and MSG_WAITALL", peek_waits_for_all, TCP, 0 },
 		{ "MSG_PEEK and MSG_WAITALL, to the end", peek_waits_to_the_end, TCP, 0 },
 		{ "recv of no bytes", nothing_is_waited_for, STREAM, 0 },
 		{ "SO_RCVLOWAT", low_water, STREAM, 0 },
-		{ "SO_RCVLOWAT and poll", low_water_and_poll, STREAM, HOT_ONLY },
+		{ "SO_RCVLOWAT and poll", low_water_and_poll, STREAM, 0 },
+		{ "SO_RCVLOWAT and epoll", low_water_and_epoll, STREAM, 0 },
 		{ "SIGIO", sigio, STREAM | SEQP, 0 },
 		{ "SIGIO by ioctl", sigio_by_ioctl, STREAM | SEQP, 0 },
 		{ "SIGIO, asked for before connect", sigio_before_connect, TCP4 | TCP6 | UNIXP, COLD_ONLY },
