@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* connect: refused, in use, non-blocking, again, to itself; SO_REUSEADDR and SO_REUSEPORT. */
 #include "obs.h"
 
@@ -237,6 +238,7 @@ static void reuseport_spreads(struct obs *o)
 	int l[3], one = 1, served = 0;
 
 	(void)o;
+	promise_ring();
 	name_any(&at, TCP4);
 	for (int i = 0; i < 3; i++) {
 		l[i] = sock_of(TCP4, SOCK_NONBLOCK);
@@ -256,6 +258,8 @@ static void reuseport_spreads(struct obs *o)
 			if (p[i].revents & POLLIN)
 				a = accept(l[i], NULL, NULL);
 		served += send(c, "ask", 3, 0) == 3 && recv(a, buf, 4, 0) == 3 && send(a, "ok", 2, 0) == 2 && recv(c, buf, 4, 0) == 2;
+		if (n % 6 == 0)
+			warm_pair(c, a);
 		close(c);
 		close(a);
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* Ends of connections, one after another: every order of three of shutdown, send, recv and close on both sides, and what is seen then. */
 #include "obs.h"
 
@@ -195,6 +196,8 @@ static void all_orders(uint32_t kind, bool hot)
 	static void name(struct obs *o)           \
 	{                                         \
 		(void)o;                          \
+		if (hot)                          \
+			promise_ring();           \
 		all_orders(kind, hot);            \
 	}
 CASE(tcp_cold, TCP4, false)

@@ -408,6 +408,37 @@ static void vforked_often(struct obs *o)
 	obs("good", good);
 }
 
+/* The child's number for it is another connection's of its parent, who goes on with that one; and a copy of a copy. */
+static void vforked_onto_another(struct obs *o)
+{
+	char path[4096 + 8], fd[16];
+	char *argv[] = { path, (char *)"--turns", fd, (char *)"50", NULL };
+	int pair[2], copy;
+	pid_t pid;
+
+	static_self(path);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	warm_pair(pair[0], pair[1]);
+	snprintf(fd, sizeof(fd), "%d", pair[0]);
+	peer_start(o, op_echo, 50, 16);
+	pid = vfork();
+	if (pid == 0) {
+		copy = dup(o->fd);
+		close(o->fd);
+		if (dup2(copy, pair[0]) != pair[0] || fcntl(copy, F_SETFD, FD_CLOEXEC))
+			_exit(126);
+		execv(path, argv);
+		_exit(127);
+	}
+	obs("program ends", obs_wait(pid));
+	obs("peer", peer_done(o));
+	warm_pair(pair[0], pair[1]);
+	close(pair[0]);
+	close(pair[1]);
+	turns_of(o, "the parent's", o->fd);
+}
+
 /* Parent and child go on with one socket, the child without the shim. */
 static void both_go_on(struct obs *o)
 {
@@ -856,6 +887,7 @@ int main(int argc, char **argv)
 		{ "one open file by every way", every_way, STREAM, 0 },
 		{ "vfork and exec", vforked, STREAM, 0 },
 		{ "vfork and exec, again and again", vforked_often, SOLO, 0 },
+		{ "vfork onto another connection's number", vforked_onto_another, STREAM, 0 },
 		{ "exec, and the parent goes on", both_go_on, STREAM, 0 },
 		{ "clone", cloned, STREAM, 0 },
 		{ "names after exec", names_after_exec, TCP4 | TCP4C | TCP6, 0 },

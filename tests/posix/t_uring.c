@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* io_uring beside the socket calls: rings set up by number, requests on connections that were there before and on later ones. */
 #include "obs.h"
 
@@ -172,9 +173,9 @@ static void in_a_set(struct obs *o)
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
-		{ "a hot connection", while_hot, STREAM | SEQP | UDP4 | DGPAIR, NO_RING },
-		{ "data waiting", with_data_waiting, STREAM, NO_RING },
-		{ "in a set", in_a_set, STREAM | UDP4, NO_RING },
+		{ "a hot connection", while_hot, STREAM | SEQP | UDP4 | DGPAIR, 0 },
+		{ "data waiting", with_data_waiting, STREAM, 0 },
+		{ "in a set", in_a_set, STREAM | UDP4, 0 },
 		{ "accept", accepts, TCP4 | TCP6 | UNIXP, NO_RING | COLD_ONLY },
 		{ 0 },
 	};
