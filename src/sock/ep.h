@@ -108,7 +108,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
 #define GN_EP_UNSURE 4096u   /* a reader was killed: of rx.kernel_bytes or _msgs, what it took may be missing */
 #define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
-#define GN_EP_LATE_URGENT 4096u /* emulated: what reset it was urgent data, which nobody can read */
+#define GN_EP_LATE_URGENT 32768u /* emulated: what reset it was urgent data, which nobody can read */
 #define GN_EP_STAMP_US 8192u /* records: SO_TIMESTAMP is on */
 #define GN_EP_STAMP_NS 16384u /* SO_TIMESTAMPNS */
 #define GN_EP_CONTROL (GN_EP_PASSCRED | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */
