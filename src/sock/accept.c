@@ -119,12 +119,12 @@ static int accept_either(struct gn_sock *so, int fd, int flags)
 /* Callers often come one after the other: see recv_asking(). */
 static int accept_asking(struct gn_sock *so, int fd, int flags)
 {
-	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) ? 0 : gn_ask_until(&gn_world.accept_spin);
+	struct gn_spinning spin;
 	int c = accept_either(so, fd, flags);
 
-	if (!until)
+	if (c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK) || !gn_spin_begin(&spin, gn_ask_now(&gn_world.accept_spin), UINT64_MAX))
 		return c;
-	while (c == -EAGAIN && gn_now_ns() < until && !gn_signal_waits())
+	while (c == -EAGAIN && gn_spin_on(&spin))
 		c = so->last_private ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
 	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
 	return c;
@@ -133,11 +133,12 @@ static int accept_asking(struct gn_sock *so, int fd, int flags)
 /* The kernel's listener blocks in the program's stead: look whether somebody is there first. */
 static int accept_alone(struct gn_sock *so, int fd, int flags)
 {
-	uint64_t until = gn_flag(so->ep, GN_EP_NONBLOCK) || so->ep->domain != AF_UNIX ? 0 : gn_ask_until(&gn_world.accept_spin);
 	struct pollfd p = {fd, POLLIN, 0};
+	struct gn_spinning spin;
 
-	if (until) {
-		while (gn_sys_poll(&p, 1, 0) == 0 && gn_now_ns() < until && !gn_signal_waits())
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK) && so->ep->domain == AF_UNIX &&
+	    gn_spin_begin(&spin, gn_ask_now(&gn_world.accept_spin), UINT64_MAX)) {
+		while (gn_sys_poll(&p, 1, 0) == 0 && gn_spin_on(&spin))
 			;
 		gn_spin_result(&gn_world.accept_spin, p.revents);
 	}

@@ -185,6 +185,7 @@ static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
 /* With rings: never inside the kernel lane without knowing a bell from a datagram. */
 static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 {
+	struct gn_spinning spin = {.looks = 0};
 	struct gn_taken taken;
 	uint64_t deadline = 0;
 	bool nonblock = gn_io_nonblock(so, io->flags), ask;
@@ -195,8 +196,8 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 	n = error_due(so);
 	if (unlikely(n))
 		return n;
-	for (uint32_t round = 0;; round++) {
-		ask = round > 0 || (nonblock && (!gn_dgram_is_quiet(so) || ++so->empties % 16 == 0));
+	for (bool again = false;; again = true) {
+		ask = again || (nonblock && (!gn_dgram_is_quiet(so) || ++so->empties % 16 == 0));
 		taken.room_for = NULL;
 		taken.by_kernel = false;
 		gn_lock(&so->ep->rx.lock);
@@ -214,7 +215,7 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 			return 0;
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->rcvtimeo_ns));
-		n = gn_dgram_wait_rx(so, fd, deadline, round);
+		n = gn_dgram_wait_rx(so, fd, deadline, &spin);
 		fd = gn_fd_still(so, fd);
 		if (n < 0)
 			return n;

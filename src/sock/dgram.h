@@ -132,7 +132,7 @@ int gn_dgram_purge(struct gn_sock *so, int fd);                                 
 bool gn_dgram_is_quiet(const struct gn_sock *so);                                     /* nothing but bells and errors come by the kernel */
 
 /* dgram_wait.c */
-int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t round);
+int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn_spinning *spin);
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns);
 
 #endif

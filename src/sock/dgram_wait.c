@@ -4,7 +4,6 @@
 #include "sock/inside.h"
 #include "sock/sleep.h"
 
-#define LOOKS 16
 #define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
 #define NAP_NS GN_NS_PER_MS
 #define LONG_NAP_NS (10 * GN_NS_PER_MS)
@@ -83,38 +82,29 @@ static void check_peers(struct gn_sock *so, int fd)
 			gn_pair_lives(so, fd, p);
 }
 
-static bool spin_slice(const struct gn_dgram *d)
+/* A slice of a spin, of which each wait has one. True: look (again), at the kernel's queue too. */
+static bool spin_slice(struct gn_sock *so, struct gn_spinning *spin)
 {
-	uint64_t end = gn_now_ns() + SLICE_NS;
+	uint64_t slice_ns;
 
-	do {
-		for (int i = 0; i < LOOKS; i++) {
-			if (rings_changed(d))
+	if (!gn_dgram_mask(so->dgram))
+		return false;
+	if (!spin->looks)
+		gn_spin_begin(spin, gn_spin_now(so, NULL), UINT64_MAX);
+	slice_ns = spin->now_ns + SLICE_NS;
+	while (!spin->over) {
+		for (int i = 0; i < spin->looks; i++) {
+			if (rings_changed(so->dgram)) {
+				gn_spin_result(&so->spin, true);
 				return true;
+			}
 			gn_cpu_relax();
 		}
-	} while (gn_now_ns() < end && !gn_signal_waits());
-	return false;
-}
-
-/* Spins by slices; each call is one round of a wait. True: look (again), at the kernel too. */
-static bool spin_round(struct gn_sock *so, uint32_t round)
-{
-	uint32_t rounds = (uint32_t)(gn_world.spin_max_ns / SLICE_NS);
-
-	if (!gn_dgram_mask(so->dgram) || round >= rounds || gn_signal_waits())
-		return false;
-	if (round == 0 && !gn_spin_now(so, NULL))
-		return false;
-	if (round > 0 && atomic_load_explicit(&so->spin.skip, memory_order_relaxed))
-		return false;
-	if (spin_slice(so->dgram)) {
-		gn_spin_result(&so->spin, true);
-		return true;
+		if (!gn_spin_on(spin))
+			gn_spin_result(&so->spin, false);
+		else if (spin->now_ns >= slice_ns)
+			return true;
 	}
-	if (round + 1 < rounds)
-		return true;
-	gn_spin_result(&so->spin, false);
 	return false;
 }
 
@@ -156,12 +146,12 @@ static ssize_t sleep_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 	return rc;
 }
 
-int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t round)
+int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn_spinning *spin)
 {
 	ssize_t rc;
 
 	gn_cpu_publish(so);
-	if (spin_round(so, round))
+	if (spin_slice(so, spin))
 		return 0;
 	rc = sleep_rx(so, fd, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
 	if (rc == -EAGAIN || rc == 0 || rc == GN_SLEEP_AGAIN)
@@ -177,18 +167,22 @@ static bool has_room(const struct gn_pair *p)
 	       atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN;
 }
 
-static bool spin_room(const struct gn_pair *p)
+static bool spin_room(struct gn_sock *so, const struct gn_pair *p)
 {
-	uint64_t end = gn_now_ns() + gn_world.spin_max_ns;
+	struct gn_spinning spin;
+	bool found = false;
 
+	if (!gn_spin_begin(&spin, gn_spin_now(so, NULL), UINT64_MAX))
+		return false;
 	do {
-		for (int i = 0; i < LOOKS; i++) {
-			if (has_room(p))
-				return true;
-			gn_cpu_relax();
+		for (int i = 0; i < spin.looks && !found; i++) {
+			found = has_room(p);
+			if (!found)
+				gn_cpu_relax();
 		}
-	} while (gn_now_ns() < end && !gn_signal_waits());
-	return false;
+	} while (!found && gn_spin_on(&spin));
+	gn_spin_result(&so->spin, found);
+	return found;
 }
 
 /* Sleeps until the reader makes room, dies, or it is time to look again. Data that waits in the kernel's queue hides bells: then short
@@ -206,16 +200,11 @@ static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool 
 /* Room for the next record, in the ring of an AF_UNIX pair. */
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns)
 {
-	bool spun;
 	int queue, rc = 0;
 
 	gn_cpu_publish(so);
-	if (gn_spin_now(so, NULL)) {
-		spun = spin_room(p);
-		gn_spin_result(&so->spin, spun);
-		if (spun)
-			return 0;
-	}
+	if (spin_room(so, p))
+		return 0;
 	gn_lock(&so->ep->rx.lock);
 	queue = gn_dgram_purge(so, fd);
 	gn_error_keep(so, queue);

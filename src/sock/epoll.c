@@ -787,7 +787,7 @@ bool gn_bells_harvest(struct gn_epset *set)
 			w->quiet = 0;
 			set->rung_aside |= !gn_all_in_ring(w->so);
 			harvest_one(w, ev[i].events);
-			if (gn_look_at_peer(w->so, w->fd) && unlikely(w->so->watches != w || w->of_sock))
+			if (gn_look_at_peer(w->so, w->fd, ev[i].events & ~(uint32_t)EPOLLIN) && unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
 			if (unlikely(!gn_tx_shared(w->so)) && !w->kernel_out) /* it may have gone back just now: room is the kernel's news then */
 				bells_ctl(w, EPOLL_CTL_MOD);
@@ -935,21 +935,22 @@ static int scan_locked(struct gn_epset *set, struct epoll_event *events, int max
 	return n;
 }
 
-static bool set_spin_now(struct gn_epset *set)
+static enum gn_spin_how set_spin_now(struct gn_epset *set)
 {
+	enum gn_spin_how how = GN_SPIN_NOT;
 	struct gn_watch *w;
 	int tries = 0;
-	bool elsewhere = false;
 
 	if (set->spin_skip) {
 		set->spin_skip--;
-		return false;
+		return GN_SPIN_NOT;
 	}
 	gn_lock(&set->lock);
-	for (w = set->hot.next; w != &set->hot && tries++ < 8 && !elsewhere; w = w->next)
-		elsewhere = (w->so->dgram || gn_all_in_ring(w->so)) && gn_spin_now(w->so, w->so->rx.dir);
+	for (w = set->hot.next; w != &set->hot && tries++ < 8 && !how; w = w->next)
+		if (w->so->dgram || gn_all_in_ring(w->so))
+			how = gn_spin_now(w->so, w->so->rx.dir);
 	gn_unlock(&set->lock);
-	return elsewhere;
+	return how;
 }
 
 /* Without waiting. */
@@ -988,28 +989,66 @@ static int kernel_wait(struct gn_sock *so, struct epoll_event *events, int max, 
 	return n;
 }
 
+/* Where the bells are not in the program's set. */
+static bool bells_heard(struct gn_epset *set)
+{
+	bool news;
+
+	gn_lock(&set->lock);
+	news = set->bells >= 0 && gn_bells_harvest(set);
+	gn_unlock(&set->lock);
+	gn_heard_tell(set);
+	return news;
+}
+
+/* What the kernel has now. *rang: the bells were among it. */
+static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now, bool *rang)
+{
+	int k = max ? kernel_poll(set, events, max) : 0;
+
+	set->looked_ns = now;
+	if (k > 0)
+		*rang = filter(set, events, &k);
+	set->kernel_had = k > 0;
+	if (unlikely(set->shared))
+		*rang |= bells_heard(set);
+	return k;
+}
+
+/* Rings that had something in each of the last calls may go before the kernel's set for LOOK_NS. */
+static bool rings_lead(const struct gn_epset *set, uint64_t now)
+{
+	return set->streak >= STREAK && now - set->looked_ns < LOOK_NS;
+}
+
+/* When a spin looks at the kernel's set. */
+static uint64_t first_look(const struct gn_epset *set, uint64_t now)
+{
+	return set->kernel_had || !rings_lead(set, now) ? now : GN_MIN(now + SPIN_LOOK_NS, set->looked_ns + LOOK_NS);
+}
+
 /* Events found while spinning, 0 when it did not pay. */
 static int spin(struct gn_epset *set, struct epoll_event *events, int max, uint64_t until_ns)
 {
-	uint64_t now = gn_now_ns(), end = GN_MIN(now + gn_world.spin_max_ns, until_ns), look = now + SPIN_LOOK_NS;
+	struct gn_spinning spin;
+	bool rang = false;
+	uint64_t look;
 	int n = 0;
 
-	if (!set_spin_now(set))
+	if (!gn_spin_begin(&spin, set_spin_now(set), until_ns))
 		return 0;
-	while (now < end && n == 0 && !gn_signal_waits()) {
-		for (int i = 0; i < 8 && n == 0; i++) {
-			n = scan_locked(set, events, max);
+	look = first_look(set, spin.now_ns);
+	do {
+		if (spin.now_ns >= look) {
+			n = kernel_look(set, events, max, spin.now_ns, &rang);
+			n = n < 0 ? 0 : n; /* the sleep will say it again */
+			look = spin.now_ns + SPIN_LOOK_NS;
+		}
+		for (int i = 0; i < spin.looks && (n == 0 || i == 0); i++) {
+			n += scan_locked(set, events + n, max - n);
 			gn_cpu_relax();
 		}
-		now = gn_now_ns();
-		if (n == 0 && now >= look) {
-			n = kernel_poll(set, events, max);
-			if (n > 0)
-				filter(set, events, &n);
-			n = n < 0 ? 0 : n;
-			look = now + SPIN_LOOK_NS;
-		}
-	}
+	} while (n == 0 && gn_spin_on(&spin));
 	if (n) {
 		set->spin_backoff = 0;
 	} else {
@@ -1050,7 +1089,19 @@ static void disarm_hot(struct gn_epset *set, uint32_t token)
 	gn_unlock(&set->lock);
 }
 
-/* Sleeps once. Events, 0: look again (or time is up), -errno. */
+/* Sleeps. What rang goes with what the kernel has: that was asked just now. */
+static int sleep_once(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
+{
+	struct gn_epset *set = so->set;
+	int n = kernel_wait(so, events, max, deadline_ns, mask);
+	bool rang = n > 0 && filter(set, events, &n);
+
+	set->looked_ns = gn_now_ns();
+	set->kernel_had = n > 0;
+	return rang ? n + scan_locked(set, events + n, max - n) : n;
+}
+
+/* Sleeps once, if nothing is there. Events, 0: look again (or time is up), -errno. */
 static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
@@ -1065,46 +1116,13 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
 		if (n == 0)
-			n = kernel_wait(so, events, max, deadline_ns, mask);
-		if (n > 0)
-			filter(set, events, &n);
+			n = sleep_once(so, events, max, deadline_ns, mask);
 	}
 	atomic_fetch_sub(&set->sleeping, 1);
 	disarm_hot(set, token);
 	if (unlikely(set->shared))
 		gn_epset_leave(set);
 	return n;
-}
-
-/* Is the kernel's set due for a look? Rings that had something in each of the last calls may go first for LOOK_NS. */
-static bool look_is_due(const struct gn_epset *set, uint64_t now)
-{
-	return set->was_full || set->streak < STREAK || now - set->looked_ns >= LOOK_NS;
-}
-
-/* Where the bells are not in the program's set. */
-static bool bells_heard(struct gn_epset *set)
-{
-	bool news;
-
-	gn_lock(&set->lock);
-	news = set->bells >= 0 && gn_bells_harvest(set);
-	gn_unlock(&set->lock);
-	gn_heard_tell(set);
-	return news;
-}
-
-/* What the kernel has now. *rang: the bells were among it. */
-static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now, bool *rang)
-{
-	int k = max ? kernel_poll(set, events, max) : 0;
-
-	set->looked_ns = now;
-	if (k > 0)
-		*rang = filter(set, events, &k);
-	if (unlikely(set->shared))
-		*rang |= bells_heard(set);
-	return k;
 }
 
 /* What the bells told of just now that no ring shows, behind the `n` reported already: nothing is to be reported twice. */
@@ -1139,7 +1157,7 @@ static int look(struct gn_epset *set, struct epoll_event *events, int max, uint6
 	bool rang = false;
 	int n = 0, k = 0;
 
-	if (!look_is_due(set, now)) {
+	if (!set->was_full && rings_lead(set, now)) {
 		n = scan_locked(set, events, max);
 		if (n)
 			return n;
@@ -1166,27 +1184,40 @@ static inline bool somebody_queues(void)
 	return unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
 }
 
+/* No ring has anything to report. */
+static bool is_quiet(struct gn_epset *set)
+{
+	bool quiet = true;
+
+	gn_lock(&set->lock);
+	for (struct gn_watch *w = set->hot.next; w != &set->hot && quiet; w = w->next)
+		quiet = !gn_watch_peek(w);
+	gn_unlock(&set->lock);
+	return quiet;
+}
+
 static int wait_rings(struct gn_sock *so, struct epoll_event *events, int max, uint64_t deadline_ns, const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
+	bool quiet = deadline_ns && is_quiet(set); /* then the kernel is asked by the sleep itself */
 	uint64_t now;
 	int n;
 
-	for (;;) {
+	for (;; quiet = false) {
 		if (unlikely(set->outer)) /* what was ready may have been read since: it would wake us for ever */
 			gn_epset_sync(set);
 		now = gn_now_ns();
-		n = look(set, events, max, now);
-		set->was_full = n == max;
+		n = quiet && now < deadline_ns ? 0 : look(set, events, max, now);
+		if (n == 0 && now < deadline_ns)
+			n = spin(set, events, max, deadline_ns);
 		if (n > 0)
 			set->streak++;
-		if (n || now >= deadline_ns)
-			return n;
-		set->streak = 0;
-		n = spin(set, events, max, deadline_ns);
-		if (n == 0)
+		if (n == 0 && now < deadline_ns) {
+			set->streak = 0;
 			n = park(so, events, max, deadline_ns, mask);
-		if (n || somebody_queues())
+		}
+		set->was_full = n == max;
+		if (n || now >= deadline_ns || somebody_queues())
 			return n;
 	}
 }

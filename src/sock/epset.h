@@ -50,6 +50,7 @@ struct gn_epset {
 	uint64_t looked_ns;
 	uint32_t spin_skip, spin_backoff;
 	uint32_t streak;       /* calls in a row in which there was something */
+	bool kernel_had;       /* something, when it was looked at last */
 	bool was_full;         /* the last call had no room for more: others may have waited */
 	bool turn;             /* who is first: the rings or the kernel */
 	bool rung_aside;       /* among the bells heard last was one of what no ring shows */

@@ -120,14 +120,14 @@ static bool may_ask(const struct gn_sock *so, int flags)
 /* What a local peer answers comes within microseconds: to ask for it a few times costs less than to sleep and be woken. */
 static ssize_t recv_asking(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	uint64_t until = may_ask(so, io->flags) ? gn_ask_until(&gn_world.recv_spin) : 0;
+	struct gn_spinning spin;
 	ssize_t rc;
 
-	if (!until)
+	if (!may_ask(so, io->flags) || !gn_spin_begin(&spin, gn_ask_now(&gn_world.recv_spin), UINT64_MAX))
 		return recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL);
 	do {
 		rc = recv_plain(so, fd, io, io->flags | MSG_DONTWAIT, GN_SLEEP_CALL);
-	} while (rc == -EAGAIN && !gn_signal_waits() && gn_now_ns() < until);
+	} while (rc == -EAGAIN && gn_spin_on(&spin));
 	gn_spin_result(&gn_world.recv_spin, rc != -EAGAIN);
 	if (rc != -EAGAIN)
 		return rc;

@@ -13,7 +13,6 @@
 #include "sock/sleep.h"
 
 #define SMALL 64
-#define LOOKS 16
 #define CAP_NS GN_NS_PER_MS /* how long to sleep when unread kernel data hides the bells */
 
 struct entry {
@@ -213,23 +212,22 @@ static int kernel_now(struct pollset *s)
 
 static bool spin(struct pollset *s)
 {
-	uint64_t end;
 	struct gn_sock *first = NULL;
+	struct gn_spinning spin;
 	bool found = false;
 
 	for (nfds_t i = 0; i < s->count && !first; i++)
 		if (s->entry[i].ring)
 			first = s->entry[i].so;
-	if (!first || s->others || !gn_spin_now(first, first->rx.dir))
+	if (!first || s->others || !gn_spin_begin(&spin, gn_spin_now(first, first->rx.dir), UINT64_MAX))
 		return false;
-	end = gn_now_ns() + gn_world.spin_max_ns;
 	do {
-		for (int k = 0; k < LOOKS && !found; k++) {
+		for (int k = 0; k < spin.looks && !found; k++) {
 			for (nfds_t i = 0; i < s->count && !found; i++)
 				found = s->entry[i].ring && gn_ready(s->entry[i].so, s->user[i].fd, s->user[i].events, false);
 			gn_cpu_relax();
 		}
-	} while (!found && gn_now_ns() < end && !gn_signal_waits());
+	} while (!found && gn_spin_on(&spin));
 	gn_spin_result(&first->spin, found);
 	return found;
 }
@@ -293,7 +291,7 @@ static void disarm_all(struct pollset *s)
 		}
 		gn_disarm(so, s->token);
 		if (gn_sleep_end(so) && s->kernel[i].revents)
-			gn_check_peer(so, gn_fd_still(so, s->user[i].fd));
+			gn_check_peer(so, gn_fd_still(so, s->user[i].fd), s->kernel[i].revents & ~POLLIN);
 		s->kernel[i].revents = 0;
 	}
 }

@@ -87,7 +87,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 					  : 0);
 	if (likely(atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_BACK) || !ask_kernel)
 		return shut;
-	gn_look_at_peer(so, fd); /* what heads the kernel's queue may be bells */
+	gn_look_at_peer(so, fd, true); /* what heads the kernel's queue may be bells */
 	return kernel_in(so, fd) | shut;
 }
 

@@ -191,7 +191,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return 0;
 		if (gn_io_nonblock(so, io->flags)) {
 			if (++so->empties % 64 == 0)
-				gn_check_peer(so, fd);
+				gn_check_peer(so, fd, true);
 			return -EAGAIN;
 		}
 		if (!deadline)

@@ -65,7 +65,7 @@ static bool fin_came(struct gn_sock *so, int fd)
 	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		return gn_peer_closed(so) || (!gn_all_in_ring(so) && note_read(fd) == NOTE_FIN);
 	if (gn_all_in_ring(so)) {
-		gn_check_peer(so, fd);
+		gn_check_peer(so, fd, true);
 		return atomic_load(&so->peer_gone);
 	}
 	if (gn_sys_poll(&p, 1, 0) != 1)

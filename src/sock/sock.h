@@ -39,6 +39,21 @@ struct gn_spin {
 	_Atomic uint32_t backoff; /* how many the next failure will skip */
 };
 
+enum gn_spin_how {
+	GN_SPIN_NOT,
+	GN_SPIN_APART,    /* the peer is on another processor, or not known */
+	GN_SPIN_TOGETHER, /* it is on ours: who spins lets it run */
+	GN_SPIN_ASKING    /* in the kernel lane: each look is a call, which is long enough */
+};
+
+/* A spin that goes on: spin.c. All zero: not begun. */
+struct gn_spinning {
+	enum gn_spin_how how;
+	int looks;         /* to make before the next gn_spin_on() */
+	bool over;
+	uint64_t now_ns, end_ns, until_ns, yield_ns;
+};
+
 enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL, GN_KIND_SANDBOX }; /* the last: names and options only (sandbox.c) */
 
 /* An option that the program set and that the carrying socket does not know, or that a swap must repeat. */
@@ -306,7 +321,6 @@ bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sle
 bool gn_is_only_waiter(const struct gn_sock *so);      /* no thread but this one waits, or begins to wait, on our end just now */
 bool gn_timeout_is_valid(const struct timespec *timeout);        /* NULL is */
 uint64_t gn_deadline_of(const struct timespec *timeout); /* when a wait ends; 0: at once, UINT64_MAX: never */
-void gn_cpu_publish(struct gn_sock *so);
 /* Until more than the `have` bytes known are in the ring, or there is `room`. `part`: the call has moved bytes already, so that a signal ends
  * it. 0: look again; -EAGAIN: too late; -EINTR. */
 int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, bool part);
@@ -314,13 +328,18 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 #define GN_ROOM_NS (20 * GN_NS_PER_MS) /* how long who waits for room relies on a bell */
 struct gn_held;
 int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* where no bell can come; -EPIPE: the peer has gone */
-void gn_check_peer(struct gn_sock *so, int fd);         /* looks for end of file in the kernel without waiting */
-bool gn_look_at_peer(struct gn_sock *so, int fd);       /* likewise; true: bells were taken out, and nobody was told */
-bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir);
+/* Not to_end: the end, of which the kernel would tell by itself, is not looked for behind the last bell. */
+void gn_check_peer(struct gn_sock *so, int fd, bool to_end); /* looks for end of file in the kernel without waiting */
+bool gn_look_at_peer(struct gn_sock *so, int fd, bool to_end); /* likewise; true: bells were taken out, and nobody was told */
 bool gn_apart(struct gn_sock *so, uint32_t cpu);        /* apart.c: the peer is on this thread's processor; true: it is no longer */
-bool gn_spin_due(struct gn_spin *spin);
+
+/* spin.c */
+enum gn_spin_how gn_spin_now(struct gn_sock *so, const struct gn_dir *dir); /* before a wait for what the other side of `dir` does */
+enum gn_spin_how gn_ask_now(struct gn_spin *spin);      /* the same in the kernel lane, where each look is a call that does not wait */
+bool gn_spin_begin(struct gn_spinning *s, enum gn_spin_how how, uint64_t until_ns); /* false: not to be */
+bool gn_spin_on(struct gn_spinning *s);                 /* after some looks that found nothing; false: that was all */
 void gn_spin_result(struct gn_spin *spin, bool paid);
-uint64_t gn_ask_until(struct gn_spin *spin);            /* in the kernel lane: when to stop asking and sleep; 0: at once */
+void gn_cpu_publish(struct gn_sock *so);
 
 /* peek.c: SO_PEEK_OFF while the receiving half is on the ring, of an emulated connection always */
 int gn_peek_offset(const struct gn_sock *so);           /* -1: off */

@@ -89,7 +89,7 @@ static ssize_t send_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 	bool emulated = gn_flag(so->ep, GN_EP_EMULATED);
 
 	if (!emulated)
-		gn_check_peer(so, fd);
+		gn_check_peer(so, fd, true);
 	else
 		gn_judge(so, fd);
 	if (emulated && gn_flag(so->ep, GN_EP_DEAD))
@@ -130,7 +130,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		n = put_pieces(so, fd, &c, io->total, &done);
 		if (so->stalls >= LOOK_EVERY) {
 			so->stalls = 0;
-			gn_check_peer(so, fd);
+			gn_check_peer(so, fd, true);
 		}
 		if (done == io->total)
 			return (ssize_t)done;
@@ -373,7 +373,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
 		if (gn_io_nonblock(so, io->flags)) {
 			if (++so->empties % LOOK_EVERY == 0)
-				gn_check_peer(so, fd);
+				gn_check_peer(so, fd, true);
 			return done ? (ssize_t)done : -EAGAIN;
 		}
 		if (!deadline)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bells, spinning and parking.
+ * Bells and parking.
  *
- * Who waits first spins for a bounded time, if that paid lately and the peer runs on another processor; then it parks: sets the flag of
+ * Who waits first spins for a bounded time (spin.c); then it parks: sets the flag of
  * what it waits for, looks once more, and sleeps in the kernel on the real descriptor, where a bell, end of file and signals reach it.
  * It sleeps by peeking with recv(): that restarts or fails with EINTR exactly as a kernel socket does, and takes nothing (sleep.h).
  *
@@ -12,41 +12,15 @@
  * when the kernel looks wakes nobody.
  */
 #include <string.h>
-#include <sys/rseq.h>
 #include <sys/single_threaded.h>
 
 #include "sock/inside.h"
 #include "sock/sleep.h"
 
-#define LOOKS 16        /* looks between two readings of the clock */
-#define BACKOFF_MAX 64  /* waits that go without a spin after spins that failed */
 #define DEAF_NAP_NS (GN_NS_PER_MS)
 #define BELLS_AT_ONCE 16
 #define DRAIN_ROUNDS 256 /* a peer that rings without end is not listened to for ever: an honest one has no thousand bells under way */
 #define REAP_EVERY 16   /* wake-ups that left others asleep between two looks whether those live */
-
-/* This processor's number + 1, without a system call; 0: not known. */
-static uint32_t cpu_now(void)
-{
-	const struct rseq *r = (const void *)((char *)__builtin_thread_pointer() + __rseq_offset);
-
-	return __rseq_size ? *(const volatile uint32_t *)&r->cpu_id + 1 : 0;
-}
-
-void gn_cpu_publish(struct gn_sock *so)
-{
-	uint32_t cpu = cpu_now();
-
-	if (unlikely(so->dgram)) {
-		gn_dgram_publish_cpu(so, cpu);
-		return;
-	}
-	if (likely(atomic_load_explicit(&so->cpu, memory_order_relaxed) == cpu) || !so->tx.dir)
-		return;
-	atomic_store_explicit(&so->cpu, cpu, memory_order_relaxed);
-	atomic_store_explicit(&so->tx.dir->p_cpu, cpu, memory_order_relaxed);
-	atomic_store_explicit(&so->rx.dir->c_cpu, cpu, memory_order_relaxed);
-}
 
 /* What a call on the kernel socket said about the peer. */
 void gn_peer_may_be_gone(struct gn_sock *so, int fd, ssize_t rc)
@@ -144,8 +118,9 @@ static void bells_take(struct gn_sock *so, int fd, size_t len)
 	gn_sys_recv(fd, bells, len, MSG_DONTWAIT);
 }
 
-/* `spare`: not if somebody sleeps. -EAGAIN then. */
-static ssize_t drain(struct gn_sock *so, int fd, bool spare)
+/* `spare`: not if somebody sleeps. -EAGAIN then. Not `to_end`: the end of the stream, of which the kernel would tell by itself, is not looked
+ * for behind the last bell. */
+static ssize_t drain(struct gn_sock *so, int fd, bool spare, bool to_end)
 {
 	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
 	size_t bells;
@@ -163,13 +138,15 @@ static ssize_t drain(struct gn_sock *so, int fd, bool spare)
 		if (spare && gn_somebody_sleeps(so))
 			break;
 		bells_take(so, fd, bells);
+		if (!to_end && so->ep->type == SOCK_STREAM && (size_t)n == bells && bells < sizeof bytes)
+			break; /* there were no more */
 	}
 	return -EAGAIN;
 }
 
 ssize_t gn_drain_bells(struct gn_sock *so, int fd)
 {
-	return drain(so, fd, false);
+	return drain(so, fd, false, true);
 }
 
 void gn_kernel_peek_offset(int fd, int64_t offset)
@@ -279,9 +256,9 @@ static void end_nonsense(struct gn_sock *so, int fd)
 }
 
 /* Takes out bells where nothing else may be, unless somebody sleeps. rx lock held. */
-static ssize_t drain_only_bells(struct gn_sock *so, int fd)
+static ssize_t drain_only_bells(struct gn_sock *so, int fd, bool to_end)
 {
-	ssize_t n = drain(so, fd, true);
+	ssize_t n = drain(so, fd, true, to_end);
 
 	if (unlikely(n > 0) && only_bells(so)) /* looked at again: what follows a way back is data */
 		end_nonsense(so, fd);
@@ -302,7 +279,7 @@ void gn_bell_rest(struct gn_sock *so, int fd)
 		gn_sys_recv(fd, bytes, (size_t)n % GN_NONCE_BYTES, MSG_DONTWAIT);
 }
 
-bool gn_look_at_peer(struct gn_sock *so, int fd)
+bool gn_look_at_peer(struct gn_sock *so, int fd, bool to_end)
 {
 	uint64_t turn;
 
@@ -314,7 +291,7 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	gn_rx_lock(so, fd);
 	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
 	if (only_bells(so) && !atomic_load(&so->peer_gone) && !gn_somebody_sleeps(so))
-		gn_peer_may_be_gone(so, fd, drain_only_bells(so, fd));
+		gn_peer_may_be_gone(so, fd, drain_only_bells(so, fd, to_end));
 	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !gn_somebody_sleeps(so) &&
 		 gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
 		gn_rx_back(so, fd);
@@ -325,56 +302,10 @@ bool gn_look_at_peer(struct gn_sock *so, int fd)
 	return atomic_load(&so->ep->bells_turn) != turn;
 }
 
-void gn_check_peer(struct gn_sock *so, int fd)
+void gn_check_peer(struct gn_sock *so, int fd, bool to_end)
 {
-	if (gn_look_at_peer(so, fd) && unlikely(so->watches != NULL))
+	if (gn_look_at_peer(so, fd, to_end) && unlikely(so->watches != NULL))
 		gn_watches_told(so, NULL);
-}
-
-bool gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
-{
-	uint32_t peer;
-
-	if (unlikely(so->dgram)) {
-		if (!gn_dgram_peer_cpu(so, &peer))
-			return false;
-	} else {
-		peer = dir == so->rx.dir ? atomic_load_explicit(&so->rx.dir->p_cpu, memory_order_relaxed)
-					 : atomic_load_explicit(&so->tx.dir->c_cpu, memory_order_relaxed);
-	}
-	if (gn_world.one_cpu || !gn_world.spin_max_ns)
-		return false;
-	if (peer && peer == cpu_now())
-		return gn_apart(so, peer - 1);
-	so->together = 0;
-	return gn_spin_due(&so->spin);
-}
-
-/* Threads that meet here may count one wait too many or too few: it is a guess anyway. */
-bool gn_spin_due(struct gn_spin *spin)
-{
-	uint32_t skip = atomic_load_explicit(&spin->skip, memory_order_relaxed);
-
-	if (skip)
-		atomic_store_explicit(&spin->skip, skip - 1, memory_order_relaxed);
-	return !skip;
-}
-
-void gn_spin_result(struct gn_spin *spin, bool paid)
-{
-	uint32_t backoff = atomic_load_explicit(&spin->backoff, memory_order_relaxed);
-
-	backoff = paid ? 0 : backoff ? GN_MIN(backoff * 2, (uint32_t)BACKOFF_MAX) : 1;
-	atomic_store_explicit(&spin->backoff, backoff, memory_order_relaxed);
-	if (!paid)
-		atomic_store_explicit(&spin->skip, backoff - 1, memory_order_relaxed);
-}
-
-uint64_t gn_ask_until(struct gn_spin *spin)
-{
-	if (gn_world.one_cpu || !gn_world.spin_max_ns || !gn_spin_due(spin))
-		return 0;
-	return gn_now_ns() + gn_world.spin_max_ns;
 }
 
 static bool rx_changed(struct gn_sock *so, uint32_t own)
@@ -393,20 +324,22 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 	return so->tx.size - queued >= room || queued > so->tx.size || atomic_load_explicit(&d->deaf, memory_order_acquire);
 }
 
-/* Spins until changed() or the budget is spent. */
-#define SPIN_UNTIL(so, changed)                                                      \
-	__extension__({                                                              \
-		bool spun_ = false;                                                  \
-		uint64_t end_ = gn_now_ns() + gn_world.spin_max_ns;                  \
-		do {                                                                 \
-			for (int i_ = 0; i_ < LOOKS && !spun_; i_++) {               \
-				spun_ = (changed);                                   \
-				if (!spun_)                                          \
-					gn_cpu_relax();                              \
-			}                                                            \
-		} while (!spun_ && !gn_signal_waits() && gn_now_ns() < end_);        \
-		gn_spin_result(&(so)->spin, spun_);                                           \
-		spun_;                                                               \
+/* Spins until `changed`, if that is worth it. */
+#define SPIN_UNTIL(so, dir, changed)                                             \
+	__extension__({                                                          \
+		struct gn_spinning spin_;                                        \
+		bool spun_ = false;                                              \
+		if (gn_spin_begin(&spin_, gn_spin_now(so, dir), UINT64_MAX)) {   \
+			do {                                                     \
+				for (int i_ = 0; i_ < spin_.looks && !spun_; i_++) { \
+					spun_ = (changed);                       \
+					if (!spun_)                              \
+						gn_cpu_relax();                  \
+				}                                                \
+			} while (!spun_ && gn_spin_on(&spin_));                  \
+			gn_spin_result(&(so)->spin, spun_);                      \
+		}                                                                \
+		spun_;                                                           \
 	})
 
 void gn_sleep_begin(struct gn_sock *so)
@@ -448,7 +381,7 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 	if (atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
 		bells_take(so, fd, GN_NONCE_BYTES);
 	else
-		drain_only_bells(so, fd);
+		drain_only_bells(so, fd, true);
 }
 
 bool gn_is_only_waiter(const struct gn_sock *so)
@@ -539,7 +472,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 	gn_cpu_publish(so);
 	if (unlikely(gn_flag(so->ep, GN_EP_SHUT_CARRIER)))
 		return nap_shut(so, fd, deadline_ns, part);
-	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && gn_spin_now(so, so->rx.dir) && SPIN_UNTIL(so, rx_changed(so, own)))
+	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && SPIN_UNTIL(so, so->rx.dir, rx_changed(so, own)))
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->ep->rx.shut))
@@ -589,7 +522,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	int rc;
 
 	gn_cpu_publish(so);
-	if (gn_spin_now(so, so->tx.dir) && SPIN_UNTIL(so, tx_changed(so, room)))
+	if (SPIN_UNTIL(so, so->tx.dir, tx_changed(so, room)))
 		return 0;
 	gn_rx_lock(so, fd);
 	bells = only_bells(so);
