@@ -3,6 +3,8 @@
 /* Several threads on one socket: senders, receivers, both; close, dup2 and cancellation under a blocked call. */
 #include "obs.h"
 
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 
 #define THREAD_COUNT 4
@@ -517,6 +519,59 @@ static void half_shut_beside_a_reader(struct obs *o)
 	half_shut_beside(o, false);
 }
 
+#define LITTLE_STACK (32768 + 0x30000) /* coroutines have less; the other is for this program's own thread-local buffers */
+#define ABYSS (1 << 20) /* below it, where a large frame would step over a guard page */
+
+struct little {
+	int fd, file, unread, marked;
+	ssize_t got, sent, thrown;
+	int shut;
+};
+
+/* Nothing is printed here: printf() wants more stack than any call. */
+static void *on_little_stack(void *arg)
+{
+	struct little *l = arg;
+	char buf[100];
+	struct pollfd p = { l->fd, POLLIN, 0 };
+
+	poll(&p, 1, -1);
+	ioctl(l->fd, FIONREAD, &l->unread);
+	ioctl(l->fd, SIOCATMARK, &l->marked);
+	l->got = recv(l->fd, buf, 4, 0);
+	l->thrown = recv(l->fd, buf, sizeof(buf), MSG_TRUNC);
+	l->sent = sendfile(l->fd, l->file, NULL, 20000);
+	l->shut = shutdown(l->fd, SHUT_WR);
+	return NULL;
+}
+
+static void little_stack(struct obs *o)
+{
+	static char zeros[20000];
+	struct little l = { .fd = o->fd, .marked = -1 };
+	char path[100];
+	pthread_attr_t attr;
+	pthread_t t;
+
+	snprintf(path, sizeof(path), "%s/file.%d", obs_dir(), getpid());
+	l.file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (l.file < 0 || write(l.file, zeros, sizeof(zeros)) != sizeof(zeros) || lseek(l.file, 0, SEEK_SET))
+		die("file");
+	pthread_attr_init(&attr);
+	void *map = mmap(NULL, ABYSS + LITTLE_STACK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED || mprotect((char *)map + ABYSS, LITTLE_STACK, PROT_READ | PROT_WRITE) ||
+	    pthread_attr_setstack(&attr, (char *)map + ABYSS, LITTLE_STACK))
+		die("a stack");
+	peer_text(o, op_puts, 0, "0123456789");
+	settle(o->fd);
+	peer_start(o, op_sink, 0, 0);
+	if (pthread_create(&t, &attr, on_little_stack, &l))
+		die("pthread_create");
+	pthread_join(t, NULL);
+	note("unread %d, marked %d, got %zd, thrown %zd, sent %zd, shut %d", l.unread, l.marked, l.got, l.thrown, l.sent, l.shut);
+	obs("peer", peer_done(o));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -525,6 +580,7 @@ int main(int argc, char **argv)
 		{ "many receivers of datagrams", many_datagram_receivers, DGRAM | SEQ, 0 },
 		{ "full duplex", full_duplex, STREAM, THREADS },
 		{ "a thread for each caller", a_thread_for_each, TCP4 | TCP6 | UNIXP, 0 },
+		{ "a thread with little stack", little_stack, STREAM, 0 },
 		{ "close under a reader", close_under_a_reader, STREAM, 0 },
 		{ "cancellation", cancellation, STREAM | UDP4, 0 },
 		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
