@@ -41,7 +41,9 @@ struct gn_dgram_shared {
 	_Atomic uint32_t connected; /* 1 + index of the pair that the socket is connected to */
 	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
 	_Atomic uint32_t last;      /* the pair that was read last */
-	uint32_t left_bells;
+	_Atomic uint32_t left_bells; /* looks at one that was left for a sleeper */
+	_Atomic uint32_t distrust;   /* a sleeper did not come for its bell: it is dead, most likely */
+	uint64_t left_since_ns;
 	uint32_t records;           /* read since the kernel's queue was looked at */
 	uint64_t looked_ticks;
 	struct gn_pair_shared pair[GN_PAIRS];

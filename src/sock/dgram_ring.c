@@ -6,7 +6,8 @@
 
 #define RECORDS_MAX 64         /* from rings between two looks at the kernel's queue */
 #define LOOK_TICKS 100000      /* likewise in time: 50 us or less on processors of 2 GHz and more */
-#define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until it is taken nevertheless */
+#define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until the clock is asked, */
+#define LEFT_NS GN_NS_PER_S    /* and time, until it is taken nevertheless */
 #define PURGE_MAX 256          /* bells taken out at a time: a peer that rings without end is not listened to for ever */
 #define DOUBT_TICKS 200000     /* how long a reader is believed to live: 100 us or less, as above */
 #define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
@@ -198,15 +199,32 @@ static bool is_bell(struct gn_sock *so, const uint8_t *bytes, const struct socka
 	return false;
 }
 
+/* Nobody has come for it for so long that nobody will. On a busy machine who was woken may wait for the processor for many milliseconds. */
+static bool bell_is_forgotten(struct gn_dgram_shared *sh)
+{
+	uint32_t looks = atomic_fetch_add_explicit(&sh->left_bells, 1, memory_order_relaxed) + 1;
+	uint64_t now;
+
+	if (looks < LEFT_MAX || atomic_load(&sh->distrust))
+		return looks >= LEFT_MAX;
+	now = gn_now_ns();
+	if (looks == LEFT_MAX)
+		sh->left_since_ns = now;
+	if (now - sh->left_since_ns < LEFT_NS)
+		return false;
+	atomic_store(&sh->distrust, 1);
+	return true;
+}
+
 /* A bell stays for who sleeps until it rings: taken out before the sleeper runs, it would be slept through. Should a sleeper have been
  * killed, nobody waits for it for ever. */
 static bool bell_is_free(struct gn_sock *so)
 {
 	struct gn_dgram_shared *sh = so->dgram->shared;
 
-	if (atomic_load(&so->ep->sleepers) != 0 && ++sh->left_bells < LEFT_MAX)
+	if (atomic_load(&so->ep->sleepers) != 0 && !bell_is_forgotten(sh))
 		return false;
-	sh->left_bells = 0;
+	atomic_store_explicit(&sh->left_bells, 0, memory_order_relaxed);
 	return true;
 }
 

@@ -7,6 +7,8 @@
 #define SLICE_NS (10 * GN_NS_PER_US) /* of a spin, between two looks at the kernel's queue */
 #define NAP_NS GN_NS_PER_MS
 #define LONG_NAP_NS (10 * GN_NS_PER_MS)
+#define YIELDS 16 /* looks at a bell that is another's, before it is waited in the kernel that it goes */
+#define PAUSE_NS (50 * GN_NS_PER_US)
 #define IN_BITS (POLLIN | POLLRDNORM)
 #define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
@@ -108,27 +110,50 @@ static bool spin_slice(struct gn_sock *so, struct gn_spinning *spin)
 	return false;
 }
 
-/* Several threads: the first sleeps in recv(), which restarts as a program expects, and is sure to hear the bell; the others look for
- * themselves. */
+/* Several threads: the first sleeps until it rings, and is sure to hear the bell; the others look for themselves. */
 static int nap_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 {
 	struct gn_held held = {.so = so};
 	struct pollfd p = {fd, POLLIN, 0};
-	struct timespec ts = gn_timespec(NAP_NS);
+	struct timespec ts = gn_timespec(NAP_NS), pause = gn_timespec(PAUSE_NS);
 	int rc = gn_sleep_ppoll(how, &held, &p, 1, &ts, NULL);
 
-	gn_sys_sched_yield(); /* it may be a bell that the first has to see */
+	if (atomic_load_explicit(&so->dgram->shared->left_bells, memory_order_relaxed) < YIELDS)
+		gn_sys_sched_yield(); /* it may be a bell that the first has to see */
+	else
+		gn_sys_nanosleep(&pause, NULL); /* and that one waits for the processor */
 	return rc < 0 ? rc : 0;
 }
 
-static ssize_t sleep_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
+/* Until something is in the kernel's queue. By recv(), unless others may look into it meanwhile: of UDP the kernel keeps what was looked at in
+ * a second queue, and who is about to sleep in recv() asks about the first one only (__skb_recv_udp). poll() asks about both. */
+static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum gn_sleep_how how)
 {
 	struct gn_held held = {.so = so, .count = &so->ep->sleepers};
+	struct pollfd p = {fd, POLLIN, 0};
+	uint64_t now = deadline_ns ? gn_now_ns() : 0;
+	struct timespec ts;
+	char byte;
+	int rc;
+
+	if (gn_is_only_waiter(so))
+		return gn_sleep(how, &held, SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK, 0, 0);
+	if (deadline_ns && now >= deadline_ns)
+		return -EAGAIN;
+	ts = gn_timespec(deadline_ns - now);
+	rc = gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
+	if (rc == 1 && (p.revents & POLLNVAL) && gn_fd_still(so, fd) < 0) /* else closed meanwhile, and the call goes on */
+		return -EBADF;
+	return rc ? rc : -EAGAIN;
+}
+
+static ssize_t sleep_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
+{
+	enum gn_sleep_how how = deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART;
 	struct gn_dgram *d = so->dgram;
 	uint32_t nobody = 0;
 	ssize_t rc = 0;
 	bool others;
-	char byte;
 
 	if (!atomic_compare_exchange_strong(&so->ep->sleepers, &nobody, 1))
 		return nap_rx(so, fd, how);
@@ -136,10 +161,13 @@ static ssize_t sleep_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 	if (!rings_changed(d)) {
 		check_peers(so, fd);
 		if (!atomic_load(&so->ep->so_error))
-			rc = gn_sleep(how, &held, SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK, 0, 0);
+			rc = sleep_in(so, fd, deadline_ns, how);
 	}
 	fd = gn_fd_still(so, fd);
 	others = atomic_fetch_sub(&so->ep->sleepers, 1) > 1;
+	atomic_store_explicit(&d->shared->left_bells, 0, memory_order_relaxed); /* who sleeps comes for its bell */
+	if (unlikely(atomic_load_explicit(&d->shared->distrust, memory_order_relaxed)))
+		atomic_store(&d->shared->distrust, others);
 	disarm_rings(so, others);
 	if (rc > 0)
 		gn_dgram_check(so, fd);
@@ -153,7 +181,7 @@ int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn
 	gn_cpu_publish(so);
 	if (spin_slice(so, spin))
 		return 0;
-	rc = sleep_rx(so, fd, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
+	rc = sleep_rx(so, fd, deadline_ns);
 	if (rc == -EAGAIN || rc == 0 || rc == GN_SLEEP_AGAIN)
 		return deadline_ns && gn_now_ns() >= deadline_ns ? -EAGAIN : 0;
 	return rc < 0 ? (int)rc : 0;
