@@ -136,14 +136,28 @@ static void cancelled_in_each_call(struct obs *o)
 		obs("peer sees the end", peer(o, op_recv, 10, 0));
 }
 
-static void cancelled_in_send(struct obs *o)
+/* To the last byte; the kernel's TCP moves what is in it, and finds more room, for some time. */
+static void fill(int fd)
 {
 	static char buf[4096];
+	struct pollfd room = { .fd = fd, .events = 0 };
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (size_t n = sizeof(buf); n; n /= 4)
+			while (send(fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+				more = true;
+		if (more)
+			poll(&room, 1, 100);
+	}
+}
+
+static void cancelled_in_send(struct obs *o)
+{
 	struct victim v = { .fd = o->fd, .o = o };
 
-	for (size_t n = sizeof(buf); n; n /= 4)
-		while (send(o->fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-			;
+	fill(o->fd);
 	cancel_blocked(&v, BY_SEND, 4);
 	peer_start(o, op_sink, 0, 0);
 	if (o->type == SOCK_STREAM)
