@@ -38,7 +38,9 @@ struct gn_pair_shared {
 
 struct gn_dgram_shared {
 	_Atomic uint32_t rx_mask;   /* pairs whose ring may hold records or get some */
+	_Atomic uint32_t tx_mask;   /* pairs that we write to by the ring */
 	_Atomic uint32_t connected; /* 1 + index of the pair that the socket is connected to */
+	_Atomic uint32_t news_past; /* of pairs that have left rx_mask: gn_dgram_news() */
 	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
 	_Atomic uint32_t last;      /* the pair that was read last */
 	_Atomic uint32_t left_bells; /* looks at one that was left for a sleeper */

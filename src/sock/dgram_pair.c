@@ -76,7 +76,7 @@ bool gn_pair_is_named(const struct gn_pair *p, const void *name, socklen_t len)
 
 struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, const void *name, socklen_t len)
 {
-	uint32_t mask = gn_dgram_mask(d);
+	uint32_t mask = gn_dgram_mask(d) | atomic_load_explicit(&d->shared->tx_mask, memory_order_relaxed);
 	struct gn_pair *p = &d->pair[atomic_load_explicit(&d->shared->last, memory_order_relaxed) % GN_PAIRS];
 
 	if (is_unix(so) || !mask)
@@ -423,6 +423,7 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 	gn_lock(&ep->tx.lock);
 	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
 		atomic_store(&p->tx.dir->lane, GN_LANE_RING);
+		atomic_fetch_or(&so->dgram->shared->tx_mask, 1u << (p - so->dgram->pair));
 		note_tx_lane(so, p, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
 		gn_why(ep, GN_WHY_NONE);
@@ -440,6 +441,7 @@ void gn_pair_tx_back(struct gn_sock *so, struct gn_pair *p)
 	uint32_t was = atomic_exchange(&p->sh->tx_lane, GN_LANE_BACK);
 
 	atomic_store(&p->tx.dir->lane, GN_LANE_BACK);
+	atomic_fetch_and(&so->dgram->shared->tx_mask, ~(1u << (p - so->dgram->pair)));
 	note_tx_lane(so, p, GN_LANE_BACK);
 	if (was != GN_LANE_RING)
 		return;
@@ -450,7 +452,10 @@ void gn_pair_tx_back(struct gn_sock *so, struct gn_pair *p)
 
 void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p)
 {
-	atomic_fetch_and(&so->dgram->shared->rx_mask, ~(1u << (p - so->dgram->pair)));
+	uint32_t bit = 1u << (p - so->dgram->pair);
+
+	if (atomic_fetch_and(&so->dgram->shared->rx_mask, ~bit) & bit)
+		atomic_fetch_add(&so->dgram->shared->news_past, atomic_load(&p->rx.dir->head));
 }
 
 /* Lets go of a pair: we read what is there, the peer writes no more. The rx and tx locks are not held. */

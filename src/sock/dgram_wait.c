@@ -303,7 +303,7 @@ short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 uint32_t gn_dgram_news(const struct gn_sock *so)
 {
 	const struct gn_pair *p;
-	uint32_t sum = 0;
+	uint32_t sum = atomic_load_explicit(&so->dgram->shared->news_past, memory_order_relaxed);
 
 	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram))
 		sum += atomic_load_explicit(&p->rx.dir->head, memory_order_acquire);

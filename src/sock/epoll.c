@@ -333,12 +333,14 @@ static bool shows_other(const struct gn_sock *so)
 {
 	const struct gn_ep *ep = so->ep;
 
-	return (gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER)) || gn_low_water(so) > 1;
+	if (gn_low_water(so) > 1)
+		return true;
+	return gn_flag(ep, GN_EP_EMULATED) && atomic_load(&ep->rx.shut) && !gn_flag(ep, GN_EP_SHUT_CARRIER);
 }
 
 static void watch_poke(struct gn_watch *w)
 {
-	if (!w->ring && !w->deleted && shows_other(w->so))
+	if (!w->ring && !w->deleted && (shows_other(w->so) || gn_flag(w->so->ep, GN_EP_DEAD)))
 		watch_to_ring(w);
 	w->hint = true;
 	if (atomic_load(&w->set->sleeping))

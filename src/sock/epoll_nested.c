@@ -37,7 +37,7 @@ void gn_epset_sync(struct gn_epset *set)
 	if (!set->outer && set->emulated)
 		gn_watches_outer(set);
 	set->outer = true;
-	if ((set->rings || set->ready >= 0) && ready_open(set) == 0) {
+	if (set->bells >= 0 && ready_open(set) == 0) { /* watches that were deleted ring too */
 		gn_bells_place(set, false);
 		if (gn_bells_harvest(set)) /* a bell that is asked for otherwise, as harvesting may do, rings at once if it can */
 			gn_bells_harvest(set);

@@ -134,25 +134,26 @@ static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
 	return rc == -EAGAIN ? gn_recv_end(so, fd) : rc;
 }
 
-/* The urgent data that reset the connection cannot be read (tcp_recv_urg()), nor is it as if none had come. */
-static bool urgent_is_lost(const struct gn_sock *so)
+/* Of a connection that was reset no urgent byte can be read, nor is it as if none had come (tcp_recv_urg()). */
+static ssize_t urgent_answer(const struct gn_sock *so, ssize_t rc)
 {
-	return gn_flag(so->ep, GN_EP_LATE_URGENT) && !so->eof;
+	bool there = rc > 0 || gn_flag(so->ep, GN_EP_LATE_URGENT);
+
+	return there && gn_flag(so->ep, GN_EP_EMULATED) && gn_flag(so->ep, GN_EP_DEAD) && !so->eof ? -ENOTCONN : rc;
 }
 
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	int rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
+	ssize_t rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
 
 	if (unlikely(rc < 0))
 		return rc;
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE))) {
 		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 			return -EAGAIN; /* nothing goes wrong later */
-		if ((io->flags & MSG_OOB) && urgent_is_lost(so))
-			return -ENOTCONN;
-		return gn_kernel_recv(so, fd, io);
+		rc = gn_kernel_recv(so, fd, io);
+		return io->flags & MSG_OOB ? urgent_answer(so, rc) : rc;
 	}
 	warm_up(so, fd);
 	gn_settle(so, fd);
@@ -170,10 +171,8 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (so->ep->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
-	if (urgent_is_lost(so))
-		return -ENOTCONN;
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
-		return -EINVAL; /* none was sent */
+		return urgent_answer(so, -EINVAL); /* none was sent */
 	io->name_len = 0;
 	io->control_len = 0;
 	msg = gn_io_msg(io);
@@ -182,7 +181,7 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_io_answer(io, &msg);
 	if (rc > 0 && !(io->flags & MSG_PEEK))
 		gn_urgent_was_read(so);
-	return rc;
+	return urgent_answer(so, rc);
 }
 
 /* The peer's name comes with the bytes of AF_UNIX, if it has one. */
@@ -538,7 +537,10 @@ static int error_first(struct gn_sock *so, int fd, int flags)
 		return -error;
 	}
 	gn_judge(so, fd);
-	return -(int)atomic_exchange(&so->ep->so_error, 0);
+	error = (int)atomic_exchange(&so->ep->so_error, 0);
+	if (unlikely(error == ECONNRESET))
+		gn_error_waits(fd); /* told: the kernel is not to show it again */
+	return -error;
 }
 
 int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout)

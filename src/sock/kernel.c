@@ -216,7 +216,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(atomic_load(&so->ep->rx.shut))) /* looked at again: shutdown() looks at in_kernel after it */
 		io->flags |= MSG_DONTWAIT;
 	/* AF_UNIX that looks for more than there is takes a reset out, and does not tell it beside data. */
-	if (unlikely(gn_low_water(so) > 1) && gn_error_waits(fd))
+	if (unlikely(gn_low_water(so) > 1 || ((io->flags & MSG_WAITALL) && gn_io_nonblock(so, io->flags))) && gn_error_waits(fd))
 		gn_reset_seen(so);
 	rc = unlikely(io->flags & MSG_PEEK) ? look_emulated(so, fd, io, &skip) : recv_asking(so, fd, io);
 	if (unlikely(rc == -EAGAIN) && atomic_load(&so->ep->rx.shut))

@@ -529,7 +529,7 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 				gn_error_waits(fd); /* told: the kernel is not to show it again */
 			return number_out((int)error, value, len);
 		}
-		if (!so->dgram && (gn_flag(so->ep, GN_EP_EMULATED) || gn_on_ring(so)))
+		if (!so->dgram && (gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir))
 			return connection_error(so, fd, value, len);
 	}
 	if (level == SOL_SOCKET && name == SO_PEEK_OFF && value && len && gn_flag(so->ep, GN_EP_PEEK_OFF) &&

@@ -140,7 +140,7 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
  * *in_ring: how far into the ring that reaches. */
 static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
-	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, behind;
+	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, behind, ring;
 	size_t room = io->control_len;
 	ssize_t n, seen = 0;
 
@@ -160,17 +160,19 @@ static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_r
 			return seen;
 	}
 	skip -= GN_MIN(skip, left);
+	ring = (uint64_t)GN_MAX(gn_ring_readable(&so->ep->rx.ring, &so->rx), (int64_t)0);
 	n = look_ring(so, fd, io, (size_t)seen, skip);
-	if (n < 0 || (n == 0 && !left))
+	if (n < 0 || (n == 0 && !left && ring <= skip && atomic_load(&so->rx.dir->lane) != GN_LANE_BACK))
 		return seen ? seen : n;
 	*in_ring = n ? (uint32_t)(n + (ssize_t)skip) : 0;
+	skip -= GN_MIN(skip, ring);
 	seen += n;
 	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !(seen && gn_flag(so->ep, GN_EP_PASSCRED))) {
 		if (!left)
 			gn_drain_bells(so, fd);
 		if (!left && gn_is_at_mark(fd))
 			return seen;
-		behind = left ? left + gn_bells_behind(so, fd, left) : 0;
+		behind = skip + (left ? left + gn_bells_behind(so, fd, left) : 0);
 		n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, behind);
 		seen += GN_MAX(n, 0);
 	}

@@ -34,8 +34,8 @@ static short kernel_in(struct gn_sock *so, int fd)
 		return bits;
 	if (gn_rx_shared(so))
 		there = gn_unread(so, fd); /* the ring's too */
-	else if (gn_sys_ioctl(fd, FIONREAD, &there) == 0)
-		there = gn_urgent_unread(so, fd, there);
+	else
+		gn_sys_ioctl(fd, FIONREAD, &there); /* what lies behind an urgent byte counts */
 	return (uint32_t)there >= gn_low_water(so) ? bits : bits & (short)~IN_BITS;
 }
 

@@ -45,7 +45,7 @@ bool gn_late_words_came(const struct gn_sock *so, int fd)
 
 	if (!gn_flag(ep, GN_EP_EMULATED) || !atomic_load(&ep->rx.shut) || !atomic_load(&ep->tx.shut))
 		return false;
-	if (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin) == GN_FIN_LATE)
+	if (so->rx.dir && atomic_load(&so->rx.dir->fin) == GN_FIN_LATE) /* it may have gone back since */
 		return true;
 	if (gn_all_in_ring(so) || !gn_flag(ep, GN_EP_SHUT_CARRIER))
 		return false;
