@@ -131,6 +131,7 @@ ssize_t gn_send_to_gone(struct gn_sock *so, int fd, struct gn_io *io, size_t don
 	}
 	if (gn_flag(ep, GN_EP_EMULATED) && !atomic_load(&ep->tx.shut) && !(atomic_fetch_or(&ep->flags, GN_EP_DEAD) & GN_EP_DEAD)) {
 		atomic_store(&ep->so_error, EPIPE);
+		so->eof = true; /* an end came before: else it would read */
 		gn_late_words(so, fd, io->flags & MSG_OOB);
 		gn_watches_poke(so); /* the answer is news, which the carrier has not */
 		return (ssize_t)io->total;
