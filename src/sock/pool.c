@@ -157,7 +157,7 @@ bool gn_family_is_alone(void)
 	return !gn_world.family_lost && atomic_load(&gn_world.pool->forking) == 0 && family_lock(F_GETLK, &lock) && lock.l_type == F_UNLCK;
 }
 
-uint32_t gn_ep_join(struct gn_ep *ep)
+uint8_t gn_ep_join(struct gn_ep *ep)
 {
 	uint32_t i;
 

@@ -72,57 +72,58 @@ struct gn_options {
 
 #define GN_REFS_LIVE 0x80000000u
 
+/* Ten thousand idle connections are twenty thousand of these: ordered by size, without holes. */
 struct gn_sock {
-	enum gn_kind kind;
-	_Atomic uint32_t refs; /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
-	uint32_t fds;          /* descriptors of this process, under gn_world.big */
 	union {
 		struct gn_ep *ep;
 		struct gn_epset *set;
 	};
 	struct gn_segment segment;
 	struct gn_ring_map tx, rx;       /* dir is NULL until the segment is mapped */
-	_Atomic uint32_t meets;          /* GN_SEG_* */
 	uint64_t inode, peer_inode;      /* AF_UNIX: of the two kernel sockets, once asked */
-	struct gn_expect expect;
-	uint32_t meet_tries, big_misses;
-	bool place_known;
-	uint32_t edge_waits;             /* times that was put off for the sake of edge-triggered watches */
-	bool settled;                    /* both directions switched: nothing left to try */
+	struct gn_peer *peer;
+	struct gn_queue *queue;          /* has met a full queue (queue.c) */
+	struct gn_options *options;      /* NULL: none was set */
+	struct gn_watch *watches;        /* registrations in epoll sets of this process */
+	struct gn_counts *base;          /* traffic that was there before this process held the endpoint; NULL: none */
+	struct gn_dgram *dgram;          /* datagram endpoints: promoted pairs */
+	struct gn_sock *next_late;       /* in gn_world.late */
+	struct gn_sock *next_free;
+	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
 	struct gn_meeting meeting;
+	struct gn_expect expect;
+	struct gn_spin spin;
+	enum gn_kind kind;
+	_Atomic uint32_t refs;           /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
+	uint32_t fds;                    /* descriptors of this process, under gn_world.big */
+	_Atomic uint32_t meets;          /* GN_SEG_* */
 	uint32_t heat;                   /* operations in the kernel lane */
 	uint32_t heat_next;              /* when to try the next step of promotion */
 	int private_fd;                  /* listeners: the private face, or -1 */
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
 	int group_fd;                    /* listeners with SO_REUSEPORT: holds the name that says so, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
-	struct gn_peer *peer;
-	struct gn_queue *queue;          /* has met a full queue (queue.c) */
-	struct gn_options *options;      /* NULL: none was set */
-	struct gn_spin spin;
-	uint32_t together;               /* waits in a row on the peer's processor */
+	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
+	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
+	_Atomic uint32_t cpu;            /* published last */
+	uint32_t turn;                   /* listeners: counts accepts */
+	uint32_t pass;                   /* fork.c's walk */
+	uint16_t meet_tries, big_misses; /* of promotion: promote.c */
+	uint16_t edge_waits;             /* times that it was put off for the sake of edge-triggered watches */
+	uint16_t not_last;               /* wake-ups that left others asleep; it may wrap */
+	uint16_t empties;                /* reads in a row that found nothing; it may wrap */
+	uint8_t together;                /* waits in a row on the peer's processor; it may wrap */
+	uint8_t seat;                    /* this process's place in ep->pid, or GN_HOLDERS */
+	bool place_known;
+	bool settled;                    /* both directions switched: nothing left to try */
 	bool owes_bell;                  /* under the rx lock: the read gave a parked writer room */
 	bool eventless;                  /* counted in gn_world.queued: no bell comes any more (shut.c) */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
 	bool held;                       /* an epoll set, while the process forks (epoll_fork.c) */
-	uint32_t not_last;               /* wake-ups that left others asleep */
-	uint32_t empties;                /* reads in a row that found nothing */
-	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
-	uint32_t turn;                   /* listeners: counts accepts */
 	bool last_private;               /* listeners: the face that the last caller used */
-	_Atomic uint32_t cpu;            /* published last */
-	struct gn_watch *watches;        /* registrations in epoll sets of this process */
-	struct gn_counts *base;          /* traffic that was there before this process held the endpoint; NULL: none */
-	uint8_t nonce[GN_NONCE_BYTES];   /* of the segment: our bells and the peer's */
-	uint32_t seat;                   /* this process's place in ep->pid, or GN_HOLDERS */
-	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
-	struct gn_sock *next_late;       /* in gn_world.late */
-	struct gn_sock *next_free;
-	uint32_t pass;                   /* fork.c's walk */
-	struct gn_dgram *dgram;          /* datagram endpoints: promoted pairs */
 };
 
 enum { GN_SEG_NONE, GN_SEG_MAPPED, GN_SEG_GIVEN_UP };
@@ -230,7 +231,7 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags); /*
 /* pool.c */
 struct gn_ep *gn_ep_new(int domain, int type, int protocol);
 void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
-uint32_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
+uint8_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
 void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that have ended without a close */
 bool gn_ep_is_alone(struct gn_ep *ep); /* no other process holds it */
 /* Those that share epoll sets by fork. gn_world.big is held in the first. */
