@@ -159,7 +159,7 @@ bool gn_family_is_alone(void)
 
 uint8_t gn_ep_join(struct gn_ep *ep)
 {
-	uint32_t i;
+	uint8_t i;
 
 	for (i = 0; i < GN_HOLDERS; i++) {
 		int32_t none = 0;
