@@ -220,13 +220,14 @@ ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*
 /* As put_cmsg() of the kernel; io->control_len counts what has been put. */
 static void put_control(struct gn_io *io, size_t room, int type, const void *data, size_t len)
 {
-	struct msghdr msg = {.msg_control = (char *)io->control + io->control_len, .msg_controllen = room - io->control_len};
+	char *at = io->control ? (char *)io->control + io->control_len : NULL;
+	struct msghdr msg = {.msg_control = at, .msg_controllen = at ? room - io->control_len : 0};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	size_t whole = CMSG_LEN(len);
 
-	if (!io->control || !c || msg.msg_controllen < whole)
+	if (!c || msg.msg_controllen < whole)
 		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
-	if (!io->control || !c)
+	if (!c)
 		return;
 	whole = GN_MIN(whole, msg.msg_controllen);
 	*c = (struct cmsghdr){.cmsg_len = whole, .cmsg_level = SOL_SOCKET, .cmsg_type = type};
