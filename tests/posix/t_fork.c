@@ -5,6 +5,7 @@
 
 #include <linux/sched.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* Parent and child write whole lines to one connection in turns; the peer sees each once. */
@@ -424,6 +425,7 @@ static pid_t process_numbered(pid_t number)
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
 
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		syscall(SYS_close_range, 0, ~0u, 0);
 		for (;;)
 			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
