@@ -127,6 +127,7 @@ static void error_fetch(struct gn_sock *so, int fd)
 /* An error that the kernel told when nobody had asked. */
 static ssize_t error_due(struct gn_sock *so)
 {
+	gn_dgram_parted(so);
 	if (likely(!atomic_load_explicit(&so->ep->so_error, memory_order_relaxed)))
 		return 0;
 	return -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
@@ -173,7 +174,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
 {
-	if (unlikely(t->room_for)) {
+	/* From the dead of its own domain a bell of ours would part us, and what they had sent be thrown away. */
+	if (unlikely(t->room_for) && (so->ep->domain != AF_UNIX || gn_pair_lives(so, fd, t->room_for))) {
 		gn_lock(&so->ep->tx.lock);
 		gn_error_keep(so, gn_pair_bell(so, fd, t->room_for));
 		gn_unlock(&so->ep->tx.lock);

@@ -34,6 +34,7 @@ struct gn_pair_shared {
 	alignas(GN_LINE) struct gn_ring rx;
 	_Atomic uint32_t rx_open; /* what came by the kernel before the ring has been read [DGRAM-1] */
 	_Atomic uint32_t gone;    /* the lifeline has ended */
+	_Atomic uint32_t parted;  /* the peer's GN_DEAF_RESET has been noticed */
 };
 
 struct gn_dgram_shared {

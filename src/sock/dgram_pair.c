@@ -630,6 +630,16 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
 	return rc;
 }
 
+void gn_dgram_parted(struct gn_sock *so)
+{
+	struct gn_pair *p = is_unix(so) ? gn_pair_connected(so->dgram) : NULL;
+
+	if (!p || !gn_pair_is_mapped(p) || likely(atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) != GN_DEAF_RESET))
+		return;
+	if (!atomic_exchange(&p->sh->parted, 1))
+		atomic_store(&so->ep->so_error, ECONNRESET);
+}
+
 /* What the peer of a connected socket had not read when it vanished is refused by the kernel, or goes to whoever has the address now. tx
  * lock held. */
 static void resend(struct gn_sock *so, int fd, struct gn_pair *p)
@@ -638,8 +648,12 @@ static void resend(struct gn_sock *so, int fd, struct gn_pair *p)
 	uint32_t len, at, end = p->sh->tx.own;
 	struct iovec iov[2];
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+	uint64_t own, peer;
 	ssize_t rc;
 
+	/* To the dead of its own domain the kernel would part us from them, and throw away what they had sent. */
+	if (is_unix(so) && (gn_name_peer_inode(fd, &own, &peer) < 0 || !peer))
+		return;
 	while (end - left.own >= sizeof len && end - left.own <= p->tx.size) {
 		gn_ring_get(&left, &p->tx, 0, &len, sizeof len);
 		if (gn_record_room(len) > end - left.own)

@@ -77,7 +77,7 @@ ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io 
 	if (atomic_load_explicit(&p->tx.dir->consent, memory_order_relaxed) != GN_CONSENT_GIVEN ||
 	    atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) || too_large(so, fd, p, io->total) || room > gn_ring_room(&p->tx)) {
 		gn_pair_tx_back(so, p);
-		return atomic_load(&p->tx.dir->deaf) == GN_DEAF_RESET ? -ECONNRESET : GN_OTHER_LANE;
+		return GN_OTHER_LANE;
 	}
 	space = gn_ring_space(ring, &p->tx);
 	if (space < 0) {

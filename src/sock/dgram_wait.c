@@ -290,6 +290,7 @@ short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 		if (to->peer.family || has_room(to))
 			bits |= OUT_BITS;
 	}
+	gn_dgram_parted(so);
 	if (atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))
 		bits |= POLLERR;
 	/* What is in a ring answers alone only where the kernel could add nothing. */

@@ -227,6 +227,8 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_reset_seen(so);
 		return rc > 1 ? rc - 1 : gn_recv_end(so, fd);
 	}
+	if (unlikely(rc > 0 && io->out_flags > 0))
+		io->out_flags &= ~MSG_CTRUNC; /* of the mark further on */
 	if (rc == -ECONNRESET) {
 		gn_reset_seen(so);
 		return gn_recv_end(so, fd);

@@ -90,6 +90,8 @@ static bool left_unread(struct gn_sock *so, int fd)
 
 	if (lane == GN_LANE_KERNEL)
 		return false; /* no bells came this way */
+	if (lane == GN_LANE_BACK && !gn_flag(so->ep, GN_EP_PEEK_OFF))
+		gn_kernel_peek_offset(fd, -1); /* looks are from the first byte on */
 	if (so->ep->type == SOCK_SEQPACKET)
 		return gn_unread(so, fd) > 0;
 	gn_rx_lock(so, fd);

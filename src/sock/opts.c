@@ -523,6 +523,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 			gn_kernel_gone(so, fd);
 		if (!so->dgram)
 			gn_judge(so, fd);
+		else
+			gn_dgram_parted(so);
 		error = atomic_exchange(&so->ep->so_error, 0);
 		if (error) {
 			if (!so->dgram)

@@ -216,7 +216,7 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 			return gn_recv_end(so, fd);
 		if (n < 0 || (n > 0 && ((size_t)n >= need || ended || has_ended(so))))
 			return n;
-		if (n == 0 && atomic_load(&so->ep->rx.shut))
+		if (n == 0 && (atomic_load(&so->ep->rx.shut) || (unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)) && has_ended(so))))
 			return gn_recv_end(so, fd);
 		if (gn_io_nonblock(so, io->flags))
 			return n ? n : -EAGAIN;

@@ -507,6 +507,7 @@ void gn_dgram_option(struct gn_sock *so, int fd, int level, int name, const void
 short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel);
 bool gn_dgram_arm(struct gn_sock *so, int fd, short events);
 void gn_dgram_disarm(struct gn_sock *so);
+void gn_dgram_parted(struct gn_sock *so);            /* has the peer left us, with data of ours unread? Then an error waits */
 bool gn_dgram_check(struct gn_sock *so, int fd);         /* takes bells out; true: a datagram comes next by the kernel */
 uint32_t gn_dgram_news(const struct gn_sock *so);
 void gn_dgram_publish_cpu(struct gn_sock *so, uint32_t cpu);

@@ -47,9 +47,13 @@ int gn_urgent_unread(struct gn_sock *so, int fd, int there)
 {
 	struct iovec iov = {gn_waste, sizeof gn_waste};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	int in_line = 0;
+	socklen_t len = sizeof in_line;
 	ssize_t n;
 
 	if (!gn_flag(so->ep, GN_EP_EMULATED) || there <= 0 || there > (int)sizeof gn_waste)
+		return there;
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &in_line, &len) == 0 && in_line)
 		return there;
 	if (gn_is_at_mark(fd))
 		return 0;
