@@ -116,7 +116,7 @@ static int nap_rx(struct gn_sock *so, int fd, enum gn_sleep_how how)
 	struct gn_held held = {.so = so};
 	struct pollfd p = {fd, POLLIN, 0};
 	struct timespec ts = gn_timespec(NAP_NS), pause = gn_timespec(PAUSE_NS);
-	int rc = gn_sleep_ppoll(how, &held, &p, 1, &ts, NULL);
+	int rc = (int)gn_slept(so, fd, gn_sleep_ppoll(how, &held, &p, 1, &ts, NULL));
 
 	if (atomic_load_explicit(&so->dgram->shared->left_bells, memory_order_relaxed) < YIELDS)
 		gn_sys_sched_yield(); /* it may be a bell that the first has to see */
@@ -141,7 +141,7 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum g
 	if (deadline_ns && now >= deadline_ns)
 		return -EAGAIN;
 	ts = gn_timespec(deadline_ns - now);
-	rc = gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
+	rc = (int)gn_slept(so, fd, gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL));
 	if (rc == 1 && (p.revents & POLLNVAL) && gn_fd_still(so, fd) < 0) /* else closed meanwhile, and the call goes on */
 		return -EBADF;
 	return rc ? rc : -EAGAIN;

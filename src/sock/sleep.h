@@ -64,4 +64,10 @@ void gn_sleep_fork(enum gn_fork_step step); /* in the child, after every count o
 /* The program's descriptor of `so` after a wait: it may have been closed or put to another use meanwhile. -1: none is left. */
 int gn_fd_still(struct gn_sock *so, int fd);
 
+/* What a sleep on `fd` ended with: where the kernel would begin its call anew, after a handler, it finds out that the descriptor is closed. */
+static inline long gn_slept(struct gn_sock *so, int fd, long rc)
+{
+	return rc == GN_SLEEP_AGAIN && gn_fd_still(so, fd) != fd ? -EBADF : rc;
+}
+
 #endif

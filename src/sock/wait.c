@@ -422,7 +422,7 @@ static ssize_t sleep_peeking(struct gn_sock *so, int fd, struct sleep *s)
 {
 	struct gn_held held = gn_held_asleep(so);
 
-	return gn_sleep(GN_SLEEP_RESTART, &held, SYS_recvfrom, fd, (long)s->bytes, sizeof s->bytes, MSG_PEEK, 0, 0);
+	return gn_slept(so, fd, gn_sleep(GN_SLEEP_RESTART, &held, SYS_recvfrom, fd, (long)s->bytes, sizeof s->bytes, MSG_PEEK, 0, 0));
 }
 
 /* The same, or until the deadline. Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of
@@ -441,7 +441,7 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum g
 	if (deadline_ns && now >= deadline_ns)
 		return -ETIMEDOUT;
 	ts = gn_timespec(deadline_ns - now);
-	rc = gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL);
+	rc = gn_slept(so, fd, gn_sleep_ppoll(how, &held, &p, 1, deadline_ns ? &ts : NULL, NULL));
 	if (rc <= 0)
 		return rc == 0 ? -ETIMEDOUT : rc;
 	return gn_sys_recv(gn_fd_still(so, fd), s->bytes, sizeof s->bytes, MSG_PEEK | MSG_DONTWAIT);
