@@ -873,6 +873,64 @@ static void two_in_one_call_get_two(struct obs *o)
 	note("the child: %d", obs_wait(went_on));
 }
 
+/* Two threads wait on one socket, and each is interrupted: a handler with SA_RESTART lets both read on, one without ends its own call. */
+struct reader {
+	pthread_t thread;
+	pid_t tid;
+	int fd;
+	ssize_t n;
+	int err;
+};
+
+static void *read_one(void *arg)
+{
+	struct reader *r = arg;
+	char c[8];
+
+	__atomic_store_n(&r->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	r->n = recv(r->fd, c, 1, 0);
+	r->err = r->n < 0 ? errno : 0;
+	return NULL;
+}
+
+static void both_interrupted(struct obs *o, int flags)
+{
+	struct reader r[2] = { { .fd = o->fd }, { .fd = o->fd } };
+	ssize_t read_bytes = 0;
+	long ended = 0;
+
+	count_signal(SIGUSR1, flags);
+	for (int i = 0; i < 2; i++) {
+		if (pthread_create(&r[i].thread, NULL, read_one, &r[i]))
+			die("a thread");
+		while (!__atomic_load_n(&r[i].tid, __ATOMIC_ACQUIRE))
+			usleep(100);
+		thread_asleep(getpid(), r[i].tid, -1);
+	}
+	for (int k = 0; k < 10; k++)
+		for (int i = 0; i < 2; i++) {
+			pthread_kill(r[i].thread, SIGUSR1);
+			usleep(300);
+		}
+	if (flags & SA_RESTART)
+		for (int i = 0; i < 2; i++)
+			peer_text(o, op_puts, 0, "x");
+	for (int i = 0; i < 2; i++) {
+		pthread_join(r[i].thread, NULL);
+		read_bytes += r[i].n > 0 ? r[i].n : 0;
+		ended += r[i].n < 0 && r[i].err == EINTR;
+	}
+	note("read %ld, ended by the signal %ld", (long)read_bytes, ended);
+}
+
+static void two_readers_interrupted(struct obs *o)
+{
+	for (int round = 0; round < 3; round++) {
+		both_interrupted(o, SA_RESTART);
+		both_interrupted(o, 0);
+	}
+}
+
 static void closing_handler(int sig)
 {
 	(void)sig;
@@ -1026,6 +1084,7 @@ int main(int argc, char **argv)
 		{ "fork in a handler", fork_in_a_handler, STREAM | SEQ, 0 },
 		{ "two in one call", two_in_one_call, STREAM | SEQ, 0 },
 		{ "two in one call get two", two_in_one_call_get_two, STREAM | SEQ, 0 },
+		{ "two readers, interrupted", two_readers_interrupted, STREAM | SEQ | DGRAM, 0 },
 		{ "close in a handler", close_in_a_handler, STREAM | SEQ | UDP4, 0 },
 		{ "an alarm ends a call", alarm_ends_a_call, STREAM | SEQ | DGRAM, 0 },
 		{ "short alarms", short_alarms, STREAM | SEQ | DGRAM, HOT_ONLY | SLOW },
