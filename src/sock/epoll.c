@@ -1072,6 +1072,8 @@ static bool arm_hot(struct gn_epset *set, uint32_t token, uint64_t *nap_ns)
 		silent = (w->events & EPOLLOUT) && unlikely(gn_room_is_silent(w->so));
 		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), token) && !(w->events & EPOLLET))
 			quiet = false;
+		if ((w->events & EPOLLOUT) && unlikely(!w->kernel_out && !gn_tx_shared(w->so))) /* a relative has led it back */
+			bells_ctl(w, EPOLL_CTL_MOD);
 		if ((w->events & EPOLLOUT) && unlikely(!gn_ready(w->so, w->fd, POLLOUT, false)))
 			*nap_ns = silent ? NAP_NS : GN_MIN(*nap_ns, GN_ROOM_NS);
 	}

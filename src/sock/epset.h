@@ -76,7 +76,6 @@ void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP w
 void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
 
 /* epoll_fork.c */
-extern _Atomic uint32_t gn_watch_lists;      /* lock, taken before any set's: the lists that hang off endpoints */
 void gn_epset_own_bells(struct gn_epset *set); /* after a fork, before the first wait: no lock is held */
 int gn_epset_wait_apart(struct gn_sock *so, uint64_t deadline_ns, const sigset_t *mask); /* 1: ask the program's set; 0: look again; -errno */
 void gn_epset_leave(struct gn_epset *set);   /* a thread has slept in the program's set */

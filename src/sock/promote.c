@@ -215,6 +215,19 @@ static uint64_t kernel_position(const struct gn_ep *ep, const struct gn_half *ha
 	return ep->type == SOCK_STREAM ? atomic_load(&half->kernel_bytes) : atomic_load(&half->kernel_msgs);
 }
 
+/* Of a connection whose first half is about to leave the kernel lane, relatives have registrations in epoll sets that nobody else can move. With
+ * gn_watch_lists held a fork comes before this look, or after the half has left, and then the child moves its own (fork.c). */
+static bool may_begin(const struct gn_sock *so)
+{
+	return gn_on_ring(so) || atomic_load(&so->ep->holders) == 1;
+}
+
+/* Without the lock: is it worth taking? The meeting is over, so its count is free. */
+static bool begins(struct gn_sock *so)
+{
+	return may_begin(so) || (++so->meet_tries % SHARED_HEAT == 0 && gn_ep_is_alone(so->ep));
+}
+
 bool gn_lane_leave(struct gn_half *half)
 {
 	bool empty;
@@ -247,22 +260,32 @@ bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd)
 	}
 }
 
-bool gn_consent_rx(struct gn_sock *so, int fd)
+/* gn_watch_lists and the rx lock are held. */
+static bool consent(struct gn_sock *so)
 {
 	struct gn_ep *ep = so->ep;
 	uint32_t none = GN_CONSENT_NONE;
-	bool now = false;
+	bool now;
 
-	(void)fd;
-	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER))
+	if (atomic_load(&ep->rx.lane) != GN_LANE_KERNEL || !gn_lane_leave(&ep->rx))
 		return false;
+	now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
+	if (!now)
+		atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
+	return now;
+}
+
+bool gn_consent_rx(struct gn_sock *so, int fd)
+{
+	bool now;
+
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(so->ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) || !begins(so))
+		return false;
+	gn_lock(&gn_watch_lists);
 	gn_rx_lock(so, fd);
-	if (atomic_load(&ep->rx.lane) == GN_LANE_KERNEL && gn_lane_leave(&ep->rx)) {
-		now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
-		if (!now)
-			atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
-	}
-	gn_unlock(&ep->rx.lock);
+	now = may_begin(so) && consent(so);
+	gn_unlock(&so->ep->rx.lock);
+	gn_unlock(&gn_watch_lists);
 	if (now)
 		gn_watches_to_ring(so);
 	return gn_rx_shared(so);
@@ -273,12 +296,12 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	struct gn_ep *ep = so->ep;
 	bool now = false;
 
-	(void)fd;
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || atomic_load(&so->tx.dir->consent) != GN_CONSENT_GIVEN ||
-	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER)) /* bells must be able to come */
+	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) /* bells must be able to come */ || !begins(so))
 		return false;
+	gn_lock(&gn_watch_lists);
 	gn_tx_lock(so, fd);
-	if (atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && gn_lane_leave(&ep->tx)) {
+	if (may_begin(so) && atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && gn_lane_leave(&ep->tx)) {
 		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
 		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
@@ -288,6 +311,7 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 			gn_tx_back(so, fd);
 	}
 	gn_unlock(&ep->tx.lock);
+	gn_unlock(&gn_watch_lists);
 	if (now)
 		gn_watches_to_ring(so);
 	return gn_tx_shared(so);

@@ -425,7 +425,9 @@ void gn_epoll_opened(int fd);
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
 void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed its descriptor, while a thread waits on the set */
 
-/* epoll_fork.c; gn_world.big is held */
+/* epoll_fork.c */
+extern _Atomic uint32_t gn_watch_lists;                  /* lock, taken before any set's: the lists that hang off endpoints */
+/* gn_world.big is held in these. */
 bool gn_epoll_fork(void);                               /* holds all sets still; true: there are some */
 void gn_epoll_forked(void);                             /* in the child */
 struct gn_sock *gn_epoll_fork_over(void);               /* in the parent: what gn_epoll_fork_free() is to let go of */

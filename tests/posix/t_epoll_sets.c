@@ -552,6 +552,53 @@ static void both_add_and_poll(struct obs *o)
 	both_sides(o, true);
 }
 
+static long op_when_asleep(struct obs *o, long pid, long b)
+{
+	(void)b;
+	return thread_asleep((pid_t)pid, (pid_t)pid, -1) ? send(o->fd, "x", 1, 0) : -1;
+}
+
+/* A connection that was about to become hot at the fork: what the parent does with it later, the child's registration still tells. */
+static void hot_after_a_fork(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN | EPOLLET), ready[2];
+	struct epoll_event ev;
+	long wrong = 0;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready))
+		die("pipe");
+	for (int i = 0; i < 20; i++) { /* never read empty */
+		peer_text(o, op_puts, 0, "ab");
+		wrong += recv(o->fd, &c, 1, 0) != 1 || send(o->fd, &c, 1, 0) != 1;
+		peer(o, op_recv, 1, 0);
+	}
+	fflush(stdout);
+	pid = obs_fork();
+	if (pid == 0) {
+		close(ready[1]);
+		if (read(ready[0], &c, 1) != 0) /* until the parent has closed it */
+			_exit(1);
+		while (epoll_wait(ep, &ev, 1, 0) == 1)
+			;
+		peer_start(o, op_when_asleep, getpid(), 0);
+		wrong = epoll_wait(ep, &ev, 1, 3000) != 1 || recv(o->fd, &c, 1, MSG_DONTWAIT) != 1;
+		_exit(peer_done(o) != 1 || wrong ? 2 : 0);
+	}
+	for (int i = 0; i < 20; i++)
+		wrong += recv(o->fd, &c, 1, 0) != 1;
+	for (int i = 0; i < 100; i++) {
+		peer_text(o, op_puts, 0, "x");
+		wrong += recv(o->fd, &c, 1, 0) != 1 || send(o->fd, &c, 1, 0) != 1;
+		peer(o, op_recv, 1, 0);
+	}
+	close(ready[0]);
+	close(ready[1]);
+	note("wrong: %ld", wrong);
+	obs("child", obs_wait(pid));
+}
+
 /* What a child has long left alone in the set rings while only its parent looks there. */
 static int quiet_child(int ep, const int ask[2], const int answer[2])
 {
@@ -755,12 +802,6 @@ static void handlers_of_fork(struct obs *o)
 	obs_recv(o->fd, 10, MSG_DONTWAIT);
 }
 
-static long op_when_asleep(struct obs *o, long pid, long b)
-{
-	(void)b;
-	return thread_asleep((pid_t)pid, (pid_t)pid, -1) ? send(o->fd, "x", 1, 0) : -1;
-}
-
 /* A child closes its copies of the connection, of the set, or of both: the parent's registration stays. */
 static void child_closes(struct obs *o)
 {
@@ -865,6 +906,7 @@ int main(int argc, char **argv)
 		{ "a shared set, both add and sleep", both_add_and_sleep, TCP4 | PAIR, SLOW },
 		{ "a shared set, both add and poll", both_add_and_poll, TCP4 | PAIR, SLOW },
 		{ "a shared set, rung for the other", rung_for_the_other, TCP4 | PAIR, 0 },
+		{ "a shared set, hot after the fork", hot_after_a_fork, STREAM, NO_RING },
 		{ "a shared set, asleep at the fork", asleep_at_a_fork, TCP4 | PAIR, 0 },
 		{ "fork amid changes", fork_amid_changes, TCP4 | PAIR, SLOW },
 		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, 0 },
