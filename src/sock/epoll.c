@@ -991,18 +991,6 @@ static int kernel_wait(struct gn_sock *so, struct epoll_event *events, int max, 
 	return n;
 }
 
-/* Where the bells are not in the program's set. */
-static bool bells_heard(struct gn_epset *set)
-{
-	bool news;
-
-	gn_lock(&set->lock);
-	news = set->bells >= 0 && gn_bells_harvest(set);
-	gn_unlock(&set->lock);
-	gn_heard_tell(set);
-	return news;
-}
-
 /* What the kernel has now. *rang: the bells were among it. */
 static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now, bool *rang)
 {
@@ -1013,7 +1001,7 @@ static int kernel_look(struct gn_epset *set, struct epoll_event *events, int max
 		*rang = filter(set, events, &k);
 	set->kernel_had = k > 0;
 	if (unlikely(set->shared))
-		*rang |= bells_heard(set);
+		*rang |= gn_epset_listen(set);
 	return k;
 }
 

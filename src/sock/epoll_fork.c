@@ -21,7 +21,7 @@
 #include "sock/sleep.h"
 
 #define NAP_NS GN_NS_PER_MS
-#define ALONE_EVERY 64 /* sleeps between two looks whether relatives have ended */
+#define ALONE_EVERY 64 /* looks and sleeps between two questions whether relatives have ended */
 
 _Atomic uint32_t gn_watch_lists;
 
@@ -112,13 +112,31 @@ void gn_epset_own_bells(struct gn_epset *set)
 	gn_unlock(&set->lock);
 }
 
+/* set->lock is held, so no fork of ours goes on. */
+static void place(struct gn_epset *set)
+{
+	if (++set->apart_turns % ALONE_EVERY == 0 && gn_family_is_alone())
+		set->shared = false;
+	gn_bells_place(set, false);
+}
+
 void gn_epset_leave(struct gn_epset *set)
 {
 	gn_lock(&set->lock);
-	if (++set->apart_turns % ALONE_EVERY == 0 && gn_family_is_alone()) /* no fork of ours goes on: it would hold the lock */
-		set->shared = false;
-	gn_bells_place(set, false);
+	place(set);
 	gn_unlock(&set->lock);
+}
+
+bool gn_epset_listen(struct gn_epset *set)
+{
+	bool news;
+
+	gn_lock(&set->lock);
+	news = set->bells >= 0 && gn_bells_harvest(set);
+	place(set);
+	gn_unlock(&set->lock);
+	gn_heard_tell(set);
+	return news;
 }
 
 static int sleep_on_both(struct gn_sock *so, struct pollfd p[2], uint64_t deadline_ns, const sigset_t *mask)
@@ -152,12 +170,8 @@ int gn_epset_wait_apart(struct gn_sock *so, uint64_t deadline_ns, const sigset_t
 	atomic_fetch_sub(&set->apart, 1);
 	if (rc <= 0)
 		return rc;
-	if (p[0].revents) {
-		gn_lock(&set->lock);
-		gn_bells_harvest(set);
-		gn_unlock(&set->lock);
-		gn_heard_tell(set);
-	}
+	if (p[0].revents)
+		gn_epset_listen(set);
 	if (p[1].revents & POLLNVAL)
 		return -EBADF;
 	return p[1].revents != 0;

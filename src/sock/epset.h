@@ -78,7 +78,8 @@ void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
 /* epoll_fork.c */
 void gn_epset_own_bells(struct gn_epset *set); /* after a fork, before the first wait: no lock is held */
 int gn_epset_wait_apart(struct gn_sock *so, uint64_t deadline_ns, const sigset_t *mask); /* 1: ask the program's set; 0: look again; -errno */
-void gn_epset_leave(struct gn_epset *set);   /* a thread has slept in the program's set */
+void gn_epset_leave(struct gn_epset *set);   /* a thread has slept in the program's set, or is not going to */
+bool gn_epset_listen(struct gn_epset *set);  /* the bells, where they are not in the program's set; true: there was news */
 
 /* epoll_nested.c */
 void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */

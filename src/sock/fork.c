@@ -63,7 +63,7 @@ static void child_sock(struct gn_sock *so)
 static bool handlers_stand;
 
 /* Of the thread that forks. */
-static __thread struct {
+static __thread __attribute__((tls_model("initial-exec"))) struct {
 	bool by_handlers;     /* they are to do their part */
 	bool has_sets;
 	struct gn_sock *held; /* sets to let go of */
