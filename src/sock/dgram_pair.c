@@ -506,6 +506,16 @@ void gn_dgram_goodbye(struct gn_sock *so)
 	}
 }
 
+void gn_dgram_hold(struct gn_sock *so)
+{
+	gn_lock(&so->dgram->lock);
+}
+
+void gn_dgram_release(struct gn_sock *so)
+{
+	gn_unlock_mine(&so->dgram->lock);
+}
+
 /* In the child: offers are the parent's business, lifelines are everybody's. */
 void gn_dgram_forked(struct gn_sock *so)
 {

@@ -12,9 +12,7 @@
  * Somebody who waits for the set itself, by another set or by poll, needs them there for good: relatives that find bells which are not
  * theirs then nap.
  *
- * Across a fork the locks of all sets are held, so that the child's copy of their lists is whole.
- *
- * Threads/owner: locks in the order gn_world.big, gn_watch_lists, each set's.
+ * Threads/owner: set->lock. Across a fork the locks of all sets are held (fork.c).
  */
 #include "sock/epset.h"
 #include "sock/inside.h"
@@ -25,64 +23,20 @@
 
 _Atomic uint32_t gn_watch_lists;
 
-/* Sets that are held still, by so->next_free, which is of use only in those that are free. */
-static struct gn_sock *held_first;
-
-/* gn_world.big is held: nothing that is dead comes to life. */
-static void hold(struct gn_sock *so)
+void gn_epset_hold(struct gn_epset *set)
 {
-	if (!(atomic_fetch_add(&so->refs, 1) & GN_REFS_LIVE) || so->held) {
-		atomic_fetch_sub(&so->refs, 1); /* never the last one: it is dead, or held already */
-		return;
-	}
-	gn_lock(&so->set->lock);
-	so->held = true;
-	so->set->shared = true;
-	gn_bells_place(so->set, false);
-	so->next_free = held_first;
-	held_first = so;
+	gn_lock(&set->lock);
+	set->shared = true;
+	gn_bells_place(set, false);
 }
 
-bool gn_epoll_fork(void)
+void gn_epset_release(struct gn_epset *set)
 {
-	gn_lock(&gn_watch_lists);
-	for (uint32_t fd = 0; fd < gn_world.used_fds && fd < gn_world.table_size; fd++) {
-		struct gn_sock *so = atomic_load_explicit(&gn_world.table[fd], memory_order_acquire);
-
-		if ((uintptr_t)so > 1 && so->kind == GN_KIND_EPOLL)
-			hold(so);
-	}
-	for (struct gn_sock *so = gn_world.late; so; so = so->next_late)
-		if (so->kind == GN_KIND_EPOLL)
-			hold(so);
-	return held_first != NULL;
-}
-
-struct gn_sock *gn_epoll_fork_over(void)
-{
-	struct gn_sock *first = held_first;
-
-	for (struct gn_sock *so = first; so; so = so->next_free) {
-		so->held = false;
-		gn_unlock_mine(&so->set->lock);
-	}
-	held_first = NULL;
-	gn_unlock_mine(&gn_watch_lists);
-	return first;
-}
-
-void gn_epoll_fork_free(struct gn_sock *held)
-{
-	while (held) {
-		struct gn_sock *so = held;
-
-		held = so->next_free;
-		gn_put(so);
-	}
+	gn_unlock_mine(&set->lock);
 }
 
 /* The only thread of the child holds no lock, and the bells are the parent's. */
-static void set_forked(struct gn_epset *set)
+void gn_epset_forked(struct gn_epset *set)
 {
 	atomic_store(&set->lock, 0);
 	atomic_store(&set->sleeping, 0);
@@ -91,16 +45,6 @@ static void set_forked(struct gn_epset *set)
 	gn_unhide_close(&set->ready);
 	set->rung_inside = set->haunted = false;
 	set->heard_count = 0;
-}
-
-void gn_epoll_forked(void)
-{
-	atomic_store(&gn_watch_lists, 0);
-	for (struct gn_sock *so = held_first; so; so = so->next_free) {
-		so->held = false;
-		set_forked(so->set);
-	}
-	held_first = NULL;
 }
 
 void gn_epset_own_bells(struct gn_epset *set)

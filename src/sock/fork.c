@@ -66,8 +66,93 @@ static bool handlers_stand;
 static __thread __attribute__((tls_model("initial-exec"))) struct {
 	bool by_handlers;     /* they are to do their part */
 	bool has_sets;
-	struct gn_sock *held; /* sets to let go of */
+	struct gn_sock *over; /* what was held and is to be let go of */
 } forking;
+
+/* Endpoints that are held still, by so->next_free, which is of use only in those that are free. Under gn_world.big. */
+static struct gn_sock *held;
+
+/* gn_world.big is held: nothing that is dead comes to life. */
+static bool keep(struct gn_sock *so)
+{
+	if (!(atomic_fetch_add(&so->refs, 1) & GN_REFS_LIVE) || so->held) {
+		atomic_fetch_sub(&so->refs, 1); /* never the last one: it is dead, or held already */
+		return false;
+	}
+	so->held = true;
+	so->next_free = held;
+	held = so;
+	return true;
+}
+
+static void hold_dgram(struct gn_sock *so)
+{
+	if (so->kind == GN_KIND_SOCK && so->dgram && keep(so))
+		gn_dgram_hold(so);
+}
+
+static void hold_set(struct gn_sock *so)
+{
+	if (so->kind != GN_KIND_EPOLL || !keep(so))
+		return;
+	gn_epset_hold(so->set);
+	forking.has_sets = true;
+}
+
+/* Those that are closed while calls go on too. */
+static void for_each_live(void (*f)(struct gn_sock *))
+{
+	for (uint32_t fd = 0; fd < gn_world.used_fds && fd < gn_world.table_size; fd++) {
+		struct gn_sock *so = atomic_load_explicit(&gn_world.table[fd], memory_order_acquire);
+
+		if ((uintptr_t)so > 1)
+			f(so);
+	}
+	for (struct gn_sock *so = gn_world.late; so; so = so->next_late)
+		f(so);
+}
+
+/* What the child copies must be whole: the tables of datagram endpoints, then the lists of epoll sets (the order of locks). */
+static void hold_all(void)
+{
+	forking.has_sets = false;
+	for_each_live(hold_dgram);
+	gn_lock(&gn_watch_lists);
+	for_each_live(hold_set);
+}
+
+static void release_all(void)
+{
+	forking.over = held;
+	for (struct gn_sock *so = held; so; so = so->next_free) {
+		so->held = false;
+		so->kind == GN_KIND_EPOLL ? gn_epset_release(so->set) : gn_dgram_release(so);
+	}
+	held = NULL;
+	gn_unlock_mine(&gn_watch_lists);
+}
+
+/* gn_world.big is free. */
+static void let_go(struct gn_sock *so)
+{
+	struct gn_sock *next;
+
+	for (; so; so = next) {
+		next = so->next_free;
+		gn_put(so);
+	}
+}
+
+static void forget_all(void)
+{
+	atomic_store(&gn_watch_lists, 0);
+	for (struct gn_sock *so = held; so; so = so->next_free) {
+		so->held = false;
+		if (so->kind == GN_KIND_EPOLL)
+			gn_epset_forked(so->set);
+	}
+	held = NULL;
+}
 
 /* Handlers of the program's run in there: not as if they were ours, and signals wait all the same. */
 static bool enter(void)
@@ -89,16 +174,11 @@ static void hold(void)
 {
 	gn_births_note(true); /* from now on others take over locks of ours */
 	gn_lock(&gn_world.big);
-	forking.has_sets = gn_epoll_fork();
+	hold_all();
 	if (forking.has_sets)
 		gn_family_fork();
 	for_each_sock(count_child);
 	gn_sleep_fork(GN_FORK_BEFORE);
-}
-
-static void release(void)
-{
-	forking.held = gn_epoll_fork_over();
 }
 
 static void end_parent(bool failed)
@@ -110,7 +190,7 @@ static void end_parent(bool failed)
 			gn_family_fork_failed();
 	}
 	gn_unlock_mine(&gn_world.big);
-	gn_epoll_fork_free(forking.held);
+	let_go(forking.over);
 }
 
 /* Of this process alone: other threads of the parent that held these locks are not here. */
@@ -120,7 +200,7 @@ static void process_begins(void)
 	gn_world.pid = gn_sys_getpid();
 	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
-	gn_epoll_forked();
+	forget_all();
 	gn_signals_forked();
 }
 
@@ -146,7 +226,7 @@ static void before_handler(void)
 static void parent_handler(void)
 {
 	if (forking.by_handlers)
-		release();
+		release_all();
 }
 
 static void child_handler(void)
@@ -177,7 +257,7 @@ void gn_fork_child(void)
 
 void gn_fork_parent(bool failed)
 {
-	release();
+	release_all();
 	end_parent(failed);
 	leave();
 }
@@ -197,7 +277,7 @@ pid_t gn_fork(pid_t (*real_fork)(void))
 	if (direct && pid == 0)
 		begin_child();
 	else if (direct)
-		release();
+		release_all();
 	if (pid != 0)
 		end_parent(pid < 0);
 	leave();

@@ -122,7 +122,7 @@ struct gn_sock {
 	bool eventless;                  /* counted in gn_world.queued: no bell comes any more (shut.c) */
 	bool eof;                        /* the kernel lane has shown end of file */
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
-	bool held;                       /* an epoll set, while the process forks (epoll_fork.c) */
+	bool held;                       /* while the process forks: its lock (fork.c) */
 	bool last_private;               /* listeners: the face that the last caller used */
 };
 
@@ -427,11 +427,9 @@ void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed
 
 /* epoll_fork.c */
 extern _Atomic uint32_t gn_watch_lists;                  /* lock, taken before any set's: the lists that hang off endpoints */
-/* gn_world.big is held in these. */
-bool gn_epoll_fork(void);                               /* holds all sets still; true: there are some */
-void gn_epoll_forked(void);                             /* in the child */
-struct gn_sock *gn_epoll_fork_over(void);               /* in the parent: what gn_epoll_fork_free() is to let go of */
-void gn_epoll_fork_free(struct gn_sock *held);          /* big is free again */
+void gn_epset_hold(struct gn_epset *set);               /* a fork begins: shared from now on, and still */
+void gn_epset_release(struct gn_epset *set);            /* in the parent */
+void gn_epset_forked(struct gn_epset *set);             /* in the child */
 
 /* epoll.c, again */
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
@@ -501,7 +499,9 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
 void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */
 void gn_dgram_retreat(struct gn_sock *so, int fd);
 void gn_dgram_goodbye(struct gn_sock *so);           /* the last descriptor of this process is closed */
-void gn_dgram_forked(struct gn_sock *so);
+void gn_dgram_hold(struct gn_sock *so);               /* a fork begins: the table is still */
+void gn_dgram_release(struct gn_sock *so);            /* in the parent */
+void gn_dgram_forked(struct gn_sock *so);             /* in the child */
 void gn_dgram_fd_moved(struct gn_sock *so, int from, int to);
 int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes);
 int gn_dgram_unsent(struct gn_sock *so, int fd, int *bytes);
