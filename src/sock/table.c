@@ -27,14 +27,15 @@ static struct gn_sock *sock_alloc(void)
 /* A new one with one reference, the table's. gn_world.big is held. */
 struct gn_sock *gn_sock_new(enum gn_kind kind)
 {
+	const size_t behind = offsetof(struct gn_sock, refs) + sizeof(uint32_t);
 	struct gn_sock *so = sock_alloc();
 
 	if (!so)
 		return NULL;
 	/* refs stays as it is: somebody may be counting on the dead one just now. */
+	memset(so, 0, offsetof(struct gn_sock, refs));
+	memset((char *)so + behind, 0, sizeof *so - behind);
 	so->kind = kind;
-	so->fds = 0;
-	memset(&so->ep, 0, sizeof *so - offsetof(struct gn_sock, ep));
 	so->meeting.fd = so->private_fd = so->hold_fd = so->group_fd = so->held_fd = so->after = -1;
 	atomic_fetch_add(&so->refs, GN_REFS_LIVE + 1);
 	return so;
