@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -114,6 +115,9 @@ static void ahead_send(int fd, size_t *at, size_t n)
 		exit(14);
 }
 
+/* Shared by all: the survivor has had all words of lags(). Killed earlier, the victim would reset the connection under them. */
+static _Atomic int *all_had;
+
 /* Both go to the ring, and this side is far behind. */
 static void lags(int fd)
 {
@@ -123,6 +127,8 @@ static void lags(int fd)
 	for (int i = 0; i < ROUNDS; i++)
 		if (send(fd, buf, WORD, MSG_NOSIGNAL) != WORD || recv(fd, buf, WORD, MSG_WAITALL) != WORD)
 			exit(4);
+	while (!*all_had)
+		usleep(100);
 }
 
 static void reads_on(int fd)
@@ -289,6 +295,7 @@ static int survive(const struct call *call, int lfd, bool shared)
 			ahead_send(fd, &at, WORD);
 		}
 		ahead_send(fd, &at, AHEAD);
+		*all_had = 1;
 	}
 	if (call->greeted && send(fd, "rrrrrrrrrrrrrrrr", WORD, MSG_NOSIGNAL) != WORD)
 		return 14;
@@ -378,6 +385,7 @@ static const char *kill_after(const struct call *call, int domain, bool shared, 
 
 	if (pipe(go))
 		exit(3);
+	*all_had = 0;
 	survivor = fork();
 	if (survivor == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -432,6 +440,9 @@ int main(int argc, char **argv)
 	unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
 	const char *only = getenv("CRASH_ONLY");
 
+	all_had = mmap(NULL, sizeof(*all_had), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (all_had == MAP_FAILED)
+		return 3;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		for (int k = 0; k < 4; k++)
