@@ -43,7 +43,7 @@ static uint32_t birth(uint32_t tid)
 		return 0;
 	for (; *p >= '0' && *p <= '9'; p++)
 		ticks = ticks * 10 + (uint64_t)(*p - '0');
-	return 1 + (uint32_t)((ticks * 0x9e3779b97f4a7c15ull >> 32) % 511);
+	return 1 + (uint32_t)(ticks % 511); /* so that births less than five seconds apart always differ */
 }
 
 uint32_t gn_owner_ask(void)
