@@ -20,6 +20,8 @@ defaults
 	timeout connect 5s
 	timeout client 20s
 	timeout server 20s
+	# Debian's 2.6.12 may crash at its end over connections to servers that idle then (haproxy's issue 2114).
+	default-server pool-max-conn 0
 frontend web
 	mode http
 	bind 127.0.0.1:%(http)d
