@@ -16,11 +16,13 @@
 #define BACKOFF_MAX 64                        /* waits that go without a spin after spins that failed */
 #define YIELD_FIRST_NS GN_NS_PER_US           /* of a spin, before the first yield */
 #define YIELD_NS (2 * GN_NS_PER_US)           /* between two */
+#define CALM 16                               /* spins in a row that did not come to a yield; then a longer one is a moment's delay, no sign of others */
 #define ALONE_NS GN_NS_PER_US                 /* a yield that takes less found nobody who waits */
 #define LONG_NS (100 * GN_NS_PER_US)          /* one that takes more lost us time */
 #define ABSTAIN 64                            /* times what was lost: no yields for so long */
 
 static _Atomic uint64_t abstain_ns; /* until then */
+static __thread uint32_t calm;      /* spins of this thread since one that yielded, or failed */
 
 /* This processor's number + 1, without a system call; 0: not known. */
 static uint32_t cpu_now(void)
@@ -104,7 +106,9 @@ static uint64_t first_yield(enum gn_spin_how how, uint64_t now)
 {
 	if (how == GN_SPIN_ASKING || gn_world.sandboxed || !may_yield(now))
 		return UINT64_MAX;
-	return how == GN_SPIN_TOGETHER ? now : now + YIELD_FIRST_NS;
+	if (how == GN_SPIN_TOGETHER)
+		return now;
+	return calm++ < CALM ? now + YIELD_FIRST_NS : UINT64_MAX;
 }
 
 bool gn_spin_begin(struct gn_spinning *s, enum gn_spin_how how, uint64_t until_ns)
@@ -128,6 +132,7 @@ static bool yield(struct gn_spinning *s)
 {
 	uint64_t before = s->now_ns, lost;
 
+	calm = 0;
 	gn_sys_sched_yield();
 	s->now_ns = gn_now_ns();
 	lost = s->now_ns - before;
@@ -146,5 +151,7 @@ bool gn_spin_on(struct gn_spinning *s)
 {
 	s->now_ns = gn_now_ns();
 	s->over = s->now_ns >= s->end_ns || s->now_ns >= s->until_ns || gn_signal_waits() || (s->now_ns >= s->yield_ns && !yield(s));
+	if (s->over)
+		calm = 0;
 	return !s->over;
 }
