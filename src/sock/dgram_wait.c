@@ -195,24 +195,6 @@ static bool has_room(const struct gn_pair *p)
 	       atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN;
 }
 
-static bool spin_room(struct gn_sock *so, const struct gn_pair *p)
-{
-	struct gn_spinning spin;
-	bool found = false;
-
-	if (!gn_spin_begin(&spin, gn_spin_now(so, NULL), UINT64_MAX))
-		return false;
-	do {
-		for (int i = 0; i < spin.looks && !found; i++) {
-			found = has_room(p);
-			if (!found)
-				gn_cpu_relax();
-		}
-	} while (!found && gn_spin_on(&spin));
-	gn_spin_result(&so->spin, found);
-	return found;
-}
-
 /* Sleeps until the reader makes room, dies, or it is time to look again. Data that waits in the kernel's queue hides bells: then short
  * naps. */
 static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool hidden, enum gn_sleep_how how)
@@ -231,7 +213,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	int queue, rc = 0;
 
 	gn_cpu_publish(so);
-	if (spin_room(so, p))
+	if (GN_SPIN_UNTIL(so, NULL, has_room(p)))
 		return 0;
 	gn_lock(&so->ep->rx.lock);
 	queue = gn_dgram_purge(so, fd);

@@ -210,26 +210,23 @@ static int kernel_now(struct pollset *s)
 	return rc;
 }
 
+static bool any_ready(struct pollset *s)
+{
+	bool found = false;
+
+	for (nfds_t i = 0; i < s->count && !found; i++)
+		found = s->entry[i].ring && gn_ready(s->entry[i].so, s->user[i].fd, s->user[i].events, false);
+	return found;
+}
+
 static bool spin(struct pollset *s)
 {
 	struct gn_sock *first = NULL;
-	struct gn_spinning spin;
-	bool found = false;
 
 	for (nfds_t i = 0; i < s->count && !first; i++)
 		if (s->entry[i].ring)
 			first = s->entry[i].so;
-	if (!first || s->others || !gn_spin_begin(&spin, gn_spin_now(first, first->rx.dir), UINT64_MAX))
-		return false;
-	do {
-		for (int k = 0; k < spin.looks && !found; k++) {
-			for (nfds_t i = 0; i < s->count && !found; i++)
-				found = s->entry[i].ring && gn_ready(s->entry[i].so, s->user[i].fd, s->user[i].events, false);
-			gn_cpu_relax();
-		}
-	} while (!found && gn_spin_on(&spin));
-	gn_spin_result(&first->spin, found);
-	return found;
+	return first && !s->others && GN_SPIN_UNTIL(first, first->rx.dir, any_ready(s));
 }
 
 /* Counted first, then looked at: see promote.c. What another thread has taken to the ring since we began is asked about there. */

@@ -340,6 +340,23 @@ enum gn_spin_how gn_ask_now(struct gn_spin *spin);      /* the same in the kerne
 bool gn_spin_begin(struct gn_spinning *s, enum gn_spin_how how, uint64_t until_ns); /* false: not to be */
 bool gn_spin_on(struct gn_spinning *s);                 /* after some looks that found nothing; false: that was all */
 void gn_spin_result(struct gn_spin *spin, bool paid);
+/* Spins until `changed`, if that is worth it. */
+#define GN_SPIN_UNTIL(so, dir, changed)                                             \
+	__extension__({                                                          \
+		struct gn_spinning spin_;                                        \
+		bool spun_ = false;                                              \
+		if (gn_spin_begin(&spin_, gn_spin_now(so, dir), UINT64_MAX)) {   \
+			do {                                                     \
+				for (int i_ = 0; i_ < spin_.looks && !spun_; i_++) { \
+					spun_ = (changed);                       \
+					if (!spun_)                              \
+						gn_cpu_relax();                  \
+				}                                                \
+			} while (!spun_ && gn_spin_on(&spin_));                  \
+			gn_spin_result(&(so)->spin, spun_);                      \
+		}                                                                \
+		spun_;                                                           \
+	})
 void gn_cpu_publish(struct gn_sock *so);
 
 /* peek.c: SO_PEEK_OFF while the receiving half is on the ring, of an emulated connection always */

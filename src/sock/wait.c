@@ -324,24 +324,6 @@ static bool tx_changed(struct gn_sock *so, uint32_t room)
 	return so->tx.size - queued >= room || queued > so->tx.size || atomic_load_explicit(&d->deaf, memory_order_acquire);
 }
 
-/* Spins until `changed`, if that is worth it. */
-#define SPIN_UNTIL(so, dir, changed)                                             \
-	__extension__({                                                          \
-		struct gn_spinning spin_;                                        \
-		bool spun_ = false;                                              \
-		if (gn_spin_begin(&spin_, gn_spin_now(so, dir), UINT64_MAX)) {   \
-			do {                                                     \
-				for (int i_ = 0; i_ < spin_.looks && !spun_; i_++) { \
-					spun_ = (changed);                       \
-					if (!spun_)                              \
-						gn_cpu_relax();                  \
-				}                                                \
-			} while (!spun_ && gn_spin_on(&spin_));                  \
-			gn_spin_result(&(so)->spin, spun_);                      \
-		}                                                                \
-		spun_;                                                           \
-	})
-
 void gn_sleep_begin(struct gn_sock *so)
 {
 	if (unlikely(so->dgram))
@@ -472,7 +454,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 	gn_cpu_publish(so);
 	if (unlikely(gn_flag(so->ep, GN_EP_SHUT_CARRIER)))
 		return nap_shut(so, fd, deadline_ns, part);
-	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && SPIN_UNTIL(so, so->rx.dir, rx_changed(so, own)))
+	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && GN_SPIN_UNTIL(so, so->rx.dir, rx_changed(so, own)))
 		return 0;
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->ep->rx.shut))
@@ -522,7 +504,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	int rc;
 
 	gn_cpu_publish(so);
-	if (SPIN_UNTIL(so, so->tx.dir, tx_changed(so, room)))
+	if (GN_SPIN_UNTIL(so, so->tx.dir, tx_changed(so, room)))
 		return 0;
 	gn_rx_lock(so, fd);
 	bells = only_bells(so);
