@@ -104,7 +104,7 @@ static bool may_yield(uint64_t now)
 /* When to yield first. */
 static uint64_t first_yield(enum gn_spin_how how, uint64_t now)
 {
-	if (how == GN_SPIN_ASKING || gn_world.sandboxed || !may_yield(now))
+	if (!how || how == GN_SPIN_ASKING || gn_world.sandboxed || !may_yield(now))
 		return UINT64_MAX;
 	if (how == GN_SPIN_TOGETHER)
 		return now;
@@ -113,16 +113,16 @@ static uint64_t first_yield(enum gn_spin_how how, uint64_t now)
 
 bool gn_spin_begin(struct gn_spinning *s, enum gn_spin_how how, uint64_t until_ns)
 {
-	uint64_t now = how ? gn_now_ns() : 0;
+	uint64_t now = how ? gn_now_ns() : 0, yield_ns = first_yield(how, now);
 
 	*s = (struct gn_spinning){
 		.how = how,
 		.looks = how == GN_SPIN_TOGETHER ? 1 : LOOKS,
-		.over = !how || (how == GN_SPIN_TOGETHER && (gn_world.sandboxed || !may_yield(now))),
+		.over = !how || (how == GN_SPIN_TOGETHER && yield_ns == UINT64_MAX),
 		.now_ns = now,
 		.end_ns = now + gn_world.spin_max_ns,
 		.until_ns = until_ns,
-		.yield_ns = first_yield(how, now),
+		.yield_ns = yield_ns,
 	};
 	return !s->over;
 }
