@@ -12,9 +12,13 @@
 
 __thread uint32_t gn_owner_known;
 static bool births_noted;
+static uint64_t fork_begun; /* ticks; of the last fork that began here or in the parent whose copy this is */
 
 #define SPINS 200
 #define OWNER_CHECK_NS (5 * GN_NS_PER_MS)
+#define TICK_NS (10 * GN_NS_PER_MS) /* proc(5) tells times in hundredths of a second since the machine was started */
+#define BIRTHS 511u
+#define FORK_TICKS 2 /* how much later than born a forked child may take itself for */
 
 /* What follows "pid (comm) ", for comm may hold anything: the third field and on. NULL: not known. */
 static const char *task_stat(uint32_t tid, char text[512])
@@ -28,7 +32,13 @@ static const char *task_stat(uint32_t tid, char text[512])
 	return p && p[1] == ' ' ? p + 2 : NULL;
 }
 
-/* Of a thread: 1 to 511; 0: not known. The kernel tells it to a hundredth of a second, in which no id comes round again. */
+/* 1 to BIRTHS, so that births less than five seconds apart always differ. */
+static uint32_t birth_of(uint64_t ticks)
+{
+	return 1 + (uint32_t)(ticks % BIRTHS);
+}
+
+/* Of a thread; 0: not known. The kernel tells it to a hundredth of a second, in which no id comes round again. */
 static uint32_t birth(uint32_t tid)
 {
 	char text[512];
@@ -43,7 +53,21 @@ static uint32_t birth(uint32_t tid)
 		return 0;
 	for (; *p >= '0' && *p <= '9'; p++)
 		ticks = ticks * 10 + (uint64_t)(*p - '0');
-	return 1 + (uint32_t)(ticks % 511); /* so that births less than five seconds apart always differ */
+	return birth_of(ticks);
+}
+
+/* Is who was born at `now` by /proc the one who wrote `born`? It may have written up to FORK_TICKS more, never less. */
+static bool is_birth(uint32_t born, uint32_t now)
+{
+	return (born + BIRTHS - now) % BIRTHS <= FORK_TICKS;
+}
+
+static uint64_t ticks_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return ((uint64_t)ts.tv_sec * GN_NS_PER_S + (uint64_t)ts.tv_nsec) / TICK_NS;
 }
 
 uint32_t gn_owner_ask(void)
@@ -54,15 +78,25 @@ uint32_t gn_owner_ask(void)
 	return gn_owner_known;
 }
 
-void gn_tid_forget(void)
+void gn_lock_forks(void)
 {
+	fork_begun = ticks_now();
+}
+
+/* Between the fork and now it was born: if that is soon enough, nobody need ask. */
+void gn_lock_forked(void)
+{
+	uint64_t now = ticks_now();
+
 	gn_owner_known = 0;
+	if (births_noted && now - fork_begun <= FORK_TICKS)
+		gn_owner_known = (uint32_t)gn_sys_gettid() | birth_of(now) << GN_LOCK_BIRTH_SHIFT;
 }
 
 void gn_births_note(bool on)
 {
 	if (on && !births_noted)
-		gn_tid_forget(); /* what is known stays known: a sandbox may forbid to ask */
+		gn_owner_known = 0; /* what is known stays known: a sandbox may forbid to ask */
 	births_noted = on;
 }
 
@@ -87,7 +121,7 @@ static bool owner_is_dead(uint32_t word)
 	if (!tid || gn_task_is_dead(tid))
 		return tid;
 	now = born ? birth(tid) : 0;
-	return now && now != born; /* the id is somebody else's now */
+	return now && !is_birth(born, now); /* the id is somebody else's now */
 }
 
 static bool lock_take(_Atomic uint32_t *lock, uint32_t seen, uint32_t flags)

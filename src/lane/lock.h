@@ -33,14 +33,16 @@ static inline uint32_t gn_tid(void)
 	return gn_owner() & GN_LOCK_TID;
 }
 
-/* Whether births are noted, which costs a look into /proc for each thread: in processes that share locks. No lock is held. */
+/* Whether births are noted, which costs a look into /proc for each thread but a forked child's first: in processes that share locks. No lock
+ * is held. */
 void gn_births_note(bool on);
 
 /* Gone, or a zombie. Unreadable /proc: who is a zombie passes for alive. */
 bool gn_task_is_dead(uint32_t tid);
 
-/* In the child after fork: its only thread has a new id. */
-void gn_tid_forget(void);
+/* Around a fork: before it, in the parent; after it, in the child, whose only thread has a new id and birth. */
+void gn_lock_forks(void);
+void gn_lock_forked(void);
 
 bool gn_lock_slow(_Atomic uint32_t *lock); /* true: taken from the dead */
 void gn_unlock_slow(_Atomic uint32_t *lock);

@@ -24,10 +24,12 @@ static void begin(void)
 /* Takes the lock and ends. */
 static pid_t die_holding(void)
 {
-	pid_t pid = fork();
+	pid_t pid;
 
+	gn_lock_forks();
+	pid = fork();
 	if (pid == 0) {
-		gn_tid_forget();
+		gn_lock_forked();
 		gn_lock(lock);
 		_exit(0);
 	}
@@ -54,14 +56,17 @@ GN_TEST(a_zombie_is_followed)
 	ck_assert(gn_lock_inherits(lock));
 }
 
-GN_TEST(a_living_owner_is_waited_for)
+/* The owner is a forked child that comes to itself `late_us` after the fork. */
+static void living_owner(unsigned int late_us)
 {
 	pid_t pid;
 
 	begin();
+	gn_lock_forks();
 	pid = fork();
 	if (pid == 0) {
-		gn_tid_forget();
+		usleep(late_us);
+		gn_lock_forked();
 		gn_lock(lock);
 		usleep(200000); /* longer than the waiter waits between two looks */
 		gn_unlock(lock);
@@ -73,6 +78,16 @@ GN_TEST(a_living_owner_is_waited_for)
 	waitpid(pid, NULL, 0);
 }
 
+GN_TEST(a_living_owner_is_waited_for)
+{
+	living_owner(0);
+}
+
+GN_TEST(who_writes_a_birth_long_after_it_is_not_taken_for_another)
+{
+	living_owner(60000);
+}
+
 GN_TEST(who_has_a_dead_owners_id_is_not_taken_for_it)
 {
 	pid_t dead, again;
@@ -81,7 +96,7 @@ GN_TEST(who_has_a_dead_owners_id_is_not_taken_for_it)
 	begin();
 	dead = die_holding();
 	waitpid(dead, NULL, 0);
-	usleep(30000); /* births are told to a hundredth of a second */
+	usleep(60000); /* births are told to a hundredth of a second, and a forked child may be two off */
 	again = (pid_t)syscall(SYS_clone3, &args, sizeof args);
 	if (again == 0) {
 		pause();

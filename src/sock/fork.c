@@ -174,6 +174,7 @@ static void hold(void)
 {
 	gn_births_note(true); /* from now on others take over locks of ours */
 	gn_lock(&gn_world.big);
+	gn_lock_forks();
 	hold_all();
 	if (forking.has_sets)
 		gn_family_fork();
@@ -196,7 +197,7 @@ static void end_parent(bool failed)
 /* Of this process alone: other threads of the parent that held these locks are not here. */
 static void process_begins(void)
 {
-	gn_tid_forget();
+	gn_lock_forked();
 	gn_world.pid = gn_sys_getpid();
 	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
