@@ -97,16 +97,23 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 	return gn_ret(rc);
 }
 
+/* Descriptors may travel by any socket, of ours or not. */
+static void before_passing(const struct msghdr *msg)
+{
+	if (unlikely(msg->msg_control && msg->msg_controllen)) {
+		GN_INSIDE;
+		gn_before_passing(msg);
+	}
+}
+
 INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 {
 	bool nowhere = gn_is_nowhere(msg, 1);
 	struct gn_sock *so = gn_point_get(fd);
 	ssize_t rc;
 
-	if (!nowhere && unlikely(msg->msg_control && msg->msg_controllen)) {
-		GN_INSIDE;
-		gn_before_passing(msg);
-	}
+	if (!nowhere)
+		before_passing(msg);
 	if (!so)
 		return gn_real.sendmsg(fd, msg, flags);
 	rc = nowhere ? -EFAULT : gn_sendmsg(so, fd, msg, flags);
@@ -132,9 +139,16 @@ INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int 
 	unsigned int done = 0;
 	ssize_t rc = 0;
 
+	count = GN_MIN(count, (unsigned int)IOV_MAX);
+	for (unsigned int i = 0; i < count && !gn_is_nowhere(msgs, 1); i++)
+		before_passing(&msgs[i].msg_hdr);
 	if (!so)
 		return gn_real.sendmmsg(fd, msgs, count, flags);
-	while (done < count && done < IOV_MAX) {
+	if (gn_is_nowhere(msgs, count)) {
+		rc = -EFAULT;
+		count = 0;
+	}
+	while (done < count) {
 		rc = gn_sendmsg(so, fd, &msgs[done].msg_hdr, flags);
 		if (rc < 0)
 			break;

@@ -83,6 +83,8 @@ static int accept_public(struct gn_sock *so, int fd, int flags)
 	if (c < 0)
 		return c;
 	new = gn_accepted(c, so->ep, flags);
+	if (new && so->ep->domain == AF_UNIX && gn_flag(so->ep, GN_EP_PINNED))
+		gn_senders_inherit(new, c);
 	if (!new || so->ep->domain == AF_UNIX)
 		return c;
 	gn_addr_from_sockaddr(&new->ep->peer, (struct sockaddr *)&ss, len);

@@ -7,6 +7,8 @@
 #ifndef GN_SOCK_API_H
 #define GN_SOCK_API_H
 
+#include <limits.h>
+
 #include "sock/sock.h"
 
 /* open.c: after the kernel made the descriptors */
@@ -63,6 +65,16 @@ static inline bool gn_is_nowhere(const void *p, size_t len)
 static inline bool gn_is_beyond(const void *p)
 {
 	return (uintptr_t)p >= GN_ADDRESS_END;
+}
+
+/* Control data that the kernel refuses before it looks at any: -ENOBUFS, -EFAULT. */
+static inline int gn_is_no_control(const struct msghdr *msg)
+{
+	if (!msg->msg_control || !msg->msg_controllen)
+		return 0;
+	if (msg->msg_controllen > INT_MAX)
+		return -ENOBUFS;
+	return gn_is_nowhere(msg->msg_control, 1) ? -EFAULT : 0;
 }
 
 /* io.c */

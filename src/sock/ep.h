@@ -111,7 +111,11 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_LATE_URGENT 32768u /* emulated: what reset it was urgent data, which nobody can read */
 #define GN_EP_STAMP_US 8192u /* records: SO_TIMESTAMP is on */
 #define GN_EP_STAMP_NS 16384u /* SO_TIMESTAMPNS */
-#define GN_EP_CONTROL (GN_EP_PASSCRED | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */
+#define GN_EP_PASSPIDFD 65536u /* SO_PASSPIDFD is on */
+#define GN_EP_INQ 131072u      /* SO_INQ is on */
+#define GN_EP_PASSSEC 262144u  /* SO_PASSSEC is on */
+#define GN_EP_SENDERS (GN_EP_PASSCRED | GN_EP_PASSPIDFD | GN_EP_PASSSEC) /* what comes says who sent it, but what came by the ring */
+#define GN_EP_CONTROL (GN_EP_SENDERS | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */
 
 struct gn_pool {

@@ -225,6 +225,8 @@ static void put_control(struct gn_io *io, size_t room, int type, const void *dat
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	size_t whole = CMSG_LEN(len);
 
+	if (at && unlikely(gn_is_nowhere(at, 1)))
+		return;
 	if (!c || msg.msg_controllen < whole)
 		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
 	if (!c)
@@ -235,7 +237,8 @@ static void put_control(struct gn_io *io, size_t room, int type, const void *dat
 	io->control_len += GN_MIN(CMSG_SPACE(len), msg.msg_controllen);
 }
 
-/* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)); before SO_TIMESTAMP, with the time of now. */
+/* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)), before SO_PASSPIDFD with no descriptor, but the kernel wants
+ * the room; before SO_TIMESTAMP, with the time of now. */
 void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room)
 {
 	static const struct ucred nobody = {0, 65534, 65534};
@@ -253,12 +256,15 @@ void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room)
 	}
 	if (gn_flag(so->ep, GN_EP_PASSCRED))
 		put_control(io, room, SCM_CREDENTIALS, &nobody, sizeof nobody);
+	if (gn_flag(so->ep, GN_EP_PASSPIDFD) && room - io->control_len < CMSG_LEN(sizeof(int)))
+		io->out_flags = GN_MAX(io->out_flags, 0) | MSG_CTRUNC;
 }
 
 static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	size_t room = io->control_len;
 	ssize_t rc;
+	int left;
 
 	if (unlikely(io->flags & MSG_OOB))
 		return recv_urgent(so, fd, io);
@@ -277,6 +283,10 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		io->control_len = io->from_kernel ? io->control_len : 0;
 		if (unlikely(gn_flag(so->ep, GN_EP_CONTROL)) && !io->from_kernel && (io->packet || so->ep->type == SOCK_STREAM))
 			gn_ring_control(so, io, room);
+		if (unlikely(gn_flag(so->ep, GN_EP_INQ)) && !io->from_kernel) {
+			left = gn_unread(so, fd);
+			put_control(io, room, GN_SO_INQ, &left, sizeof left);
+		}
 	} else if (rc == GN_OTHER_LANE) {
 		io->control_len = room;
 	}
@@ -379,11 +389,11 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 		return -EINVAL;
 	if (total < 0)
 		return total;
-	if (unlikely(io.control_len) && gn_flag(so->ep, GN_EP_EMULATED)) {
+	rc = gn_is_no_control(msg);
+	if (rc == 0 && unlikely(io.control_len) && gn_flag(so->ep, GN_EP_EMULATED))
 		rc = emulated_control(&io);
-		if (rc < 0)
-			return rc;
-	}
+	if (unlikely(rc < 0))
+		return rc;
 	return gn_send_io(so, fd, &io);
 }
 

@@ -376,7 +376,7 @@ static void pin_for_option(struct gn_sock *so, int fd, int level, int name, cons
 
 	if (level != SOL_SOCKET)
 		return;
-	if (name == SO_PASSCRED || name == SO_PASSSEC)
+	if (name == SO_PASSCRED || name == SO_PASSSEC || name == GN_SO_PASSPIDFD || name == GN_SO_INQ)
 		gn_pin(so, fd, GN_WHY_ANCILLARY);
 	if (so->ep->type != SOCK_STREAM && (name == SO_TIMESTAMP || name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING))
 		gn_pin(so, fd, GN_WHY_OPTION);
@@ -387,21 +387,50 @@ static void pin_for_option(struct gn_sock *so, int fd, int level, int name, cons
 	gn_peek_offset_set(so, fd, offset);
 }
 
+static uint32_t control_flag(int name)
+{
+	switch (name) {
+	case SO_PASSCRED: return GN_EP_PASSCRED;
+	case SO_PASSSEC: return GN_EP_PASSSEC;
+	case GN_SO_PASSPIDFD: return GN_EP_PASSPIDFD;
+	case GN_SO_INQ: return GN_EP_INQ;
+	case SO_TIMESTAMP: return GN_EP_STAMP_US;
+	case SO_TIMESTAMPNS: return GN_EP_STAMP_NS;
+	default: return 0;
+	}
+}
+
 /* Options that add control data to each message: what is in a ring already has none. */
 static void control_note(struct gn_ep *ep, int level, int name, const void *value, socklen_t len)
 {
-	uint32_t flag = name == SO_PASSCRED ? GN_EP_PASSCRED : name == SO_TIMESTAMP ? GN_EP_STAMP_US : name == SO_TIMESTAMPNS ? GN_EP_STAMP_NS : 0;
+	uint32_t flag = control_flag(name);
+	bool stamp = flag & (GN_EP_STAMP_US | GN_EP_STAMP_NS);
 	int on;
 
-	if (level != SOL_SOCKET || !flag || len < sizeof on || (flag == GN_EP_PASSCRED && ep->domain != AF_UNIX))
+	if (level != SOL_SOCKET || !flag || len < sizeof on || (!stamp && ep->domain != AF_UNIX))
 		return;
 	memcpy(&on, value, sizeof on);
-	if (flag != GN_EP_PASSCRED)
+	if (stamp)
 		atomic_fetch_and(&ep->flags, ~(GN_EP_STAMP_US | GN_EP_STAMP_NS)); /* one of them at a time */
 	if (on)
 		atomic_fetch_or(&ep->flags, flag);
 	else
 		atomic_fetch_and(&ep->flags, ~flag);
+}
+
+void gn_senders_inherit(struct gn_sock *so, int fd)
+{
+	static const int names[] = {SO_PASSCRED, SO_PASSSEC, GN_SO_PASSPIDFD};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		int on = 0;
+		socklen_t len = sizeof on;
+
+		if (gn_sys_getsockopt(fd, SOL_SOCKET, names[i], &on, &len) < 0 || !on)
+			continue;
+		atomic_fetch_or(&so->ep->flags, control_flag(names[i]));
+		gn_pin(so, fd, GN_WHY_ANCILLARY);
+	}
 }
 
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)

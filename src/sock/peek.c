@@ -167,7 +167,7 @@ static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_r
 	*in_ring = n ? (uint32_t)(n + (ssize_t)skip) : 0;
 	skip -= GN_MIN(skip, ring);
 	seen += n;
-	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !(seen && gn_flag(so->ep, GN_EP_PASSCRED))) {
+	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !(seen && gn_flag(so->ep, GN_EP_SENDERS))) {
 		if (!left)
 			gn_drain_bells(so, fd);
 		if (!left && gn_is_at_mark(fd))

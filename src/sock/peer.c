@@ -374,7 +374,7 @@ static int wait_for_answer(struct gn_sock *so, int u)
 /* Options of the AF_UNIX socket that goes, on the one that comes. Those of internet sockets are remembered (opts.c). */
 static void copy_options(int from, int to)
 {
-	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_LINGER, SO_PASSCRED, SO_PRIORITY};
+	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_LINGER, SO_PASSCRED, SO_PASSSEC, GN_SO_PASSPIDFD, SO_PRIORITY};
 	char value[16];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -433,6 +433,8 @@ void gn_before_passing(const struct msghdr *msg)
 {
 	struct cmsghdr *c;
 
+	if (gn_is_no_control(msg))
+		return; /* the kernel's errno follows */
 	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
 		size_t left = msg->msg_controllen - (size_t)((const char *)c - (const char *)msg->msg_control);
 		size_t count = c->cmsg_len >= CMSG_LEN(0) ? (GN_MIN(c->cmsg_len, left) - CMSG_LEN(0)) / sizeof(int) : 0;

@@ -23,6 +23,9 @@
 #include "lane/segment.h"
 #include "sock/ep.h"
 
+#define GN_SO_PASSPIDFD 76 /* SO_PASSPIDFD, SO_INQ: asm-generic/socket.h, Linux 6.5 and 6.17 */
+#define GN_SO_INQ 84
+
 struct gn_epset;
 struct gn_watch;
 
@@ -429,6 +432,7 @@ short gn_low_ready(struct gn_sock *so, int fd);         /* ready.c: readable in 
 void gn_options_free(struct gn_sock *so);
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
+void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the options by which messages name who sent them */
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
 
 /* epoll.c */

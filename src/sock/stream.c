@@ -350,7 +350,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
-		if (n == GN_OTHER_LANE && done && unlikely(gn_flag(so->ep, GN_EP_PASSCRED)))
+		if (n == GN_OTHER_LANE && done && unlikely(gn_flag(so->ep, GN_EP_SENDERS)))
 			return (ssize_t)done; /* what follows has a sender's name */
 		if (n == GN_OTHER_LANE && done && done < io->total) {
 			done = (size_t)rest_from_kernel(so, fd, io, &c, done);

@@ -3,6 +3,15 @@
 /* Control data in the local domain: descriptors and credentials, before, in the middle of and after ordinary traffic. */
 #include "obs.h"
 
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+#ifndef SO_INQ
+#define SO_INQ 84
+#endif
+
+static bool by_sendmmsg; /* as send_fds() does it */
+
 static ssize_t send_fds(int fd, const char *text, const int *fds, int n)
 {
 	char control[CMSG_SPACE(sizeof(int) * 8)] = { 0 };
@@ -15,6 +24,11 @@ static ssize_t send_fds(int fd, const char *text, const int *fds, int n)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)n);
 	memcpy(CMSG_DATA(c), fds, sizeof(int) * (size_t)n);
+	if (by_sendmmsg) {
+		struct mmsghdr two[2] = { { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } }, { .msg_hdr = m } };
+
+		return sendmmsg(fd, two, 2, MSG_NOSIGNAL) == 2 ? (ssize_t)(two[0].msg_len + two[1].msg_len) : -1;
+	}
 	return sendmsg(fd, &m, MSG_NOSIGNAL);
 }
 
@@ -118,7 +132,7 @@ static long op_send_socket(struct obs *o, long kind, long b)
 	char buf[16];
 	long rc;
 
-	(void)b;
+	by_sendmmsg = b;
 	lfd = listener((uint32_t)kind, 5, &at);
 	c = sock_of((uint32_t)kind, 0);
 	if (connect(c, (struct sockaddr *)&at.sa, at.len))
@@ -129,7 +143,7 @@ static long op_send_socket(struct obs *o, long kind, long b)
 	close(a);
 	close(lfd);
 	/* talks to whoever has it now */
-	if (rc == 4 && (send(c, "who are you", 11, 0) != 11 || recv(c, buf, sizeof(buf), 0) != 2))
+	if (rc == (b ? 8 : 4) && (send(c, "who are you", 11, 0) != 11 || recv(c, buf, sizeof(buf), 0) != 2))
 		rc = -2;
 	close(c);
 	return rc;
@@ -142,8 +156,10 @@ static void a_connected_socket(struct obs *o)
 	char buf[100];
 	int got;
 
-	for (int i = 0; i < 2; i++) {
-		peer_start(o, op_send_socket, kinds[i], 0);
+	for (int i = 0; i < 4; i++) {
+		peer_start(o, op_send_socket, kinds[i % 2], i / 2);
+		if (i / 2)
+			obs_recv(o->fd, 4, MSG_WAITALL); /* the message before the one with the descriptor */
 		recv_fds(o->fd, buf, sizeof(buf), 200, 0, &got);
 		obs_recv(got, 100, 0);
 		obs("answer", send(got, "me", 2, 0));
@@ -232,6 +248,100 @@ static void credentials(struct obs *o)
 	obs_recv(o->fd, 10, 0);
 }
 
+/* What comes with the next message: its kind, and what there is to say about it. */
+static void obs_control(int fd, size_t control_room, int flags)
+{
+	char buf[20], control[200];
+	struct iovec v = { buf, sizeof(buf) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = control_room };
+
+	obs_bytes("recvmsg", buf, recvmsg(fd, &m, flags));
+	note("flags %x", m.msg_flags);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		int value = -1;
+
+		memcpy(&value, CMSG_DATA(c), sizeof(value));
+		if (c->cmsg_type == SO_INQ)
+			note("unread: %d", value);
+		else
+			note("control: %d", c->cmsg_type);
+		if (c->cmsg_type == SCM_RIGHTS || c->cmsg_type == 4) /* SCM_PIDFD */
+			note("a descriptor: %d", close(value) == 0);
+	}
+}
+
+/* Set while messages wait, which have no such control data then; those after it have. */
+static void asked_for(struct obs *o, int name)
+{
+	int one = 1;
+
+	peer_text(o, op_puts, 0, "before");
+	settle(o->fd);
+	obs("set", setsockopt(o->fd, SOL_SOCKET, name, &one, sizeof(one)));
+	obs_control(o->fd, 200, MSG_PEEK);
+	if (o->type == SOCK_STREAM)
+		obs_recv(o->fd, 2, 0);
+	obs_control(o->fd, 200, 0);
+	for (size_t room = 0; room <= CMSG_SPACE(sizeof(int)); room += CMSG_SPACE(sizeof(int)) / 2) {
+		peer_text(o, op_puts, 0, "after");
+		settle(o->fd);
+		obs_control(o->fd, room, MSG_PEEK);
+		obs_control(o->fd, room, 0);
+	}
+}
+
+static void pidfds(struct obs *o)
+{
+	asked_for(o, SO_PASSPIDFD);
+}
+
+static void unread_too(struct obs *o)
+{
+	asked_for(o, SO_INQ);
+}
+
+/* Who accepts from a listener with such an option has it too. */
+static void options_of_a_listener(struct obs *o)
+{
+	static const uint32_t kinds[] = { UNIXP, SEQP };
+	static const int names[] = { SO_PASSCRED, SO_PASSPIDFD };
+	int one = 1;
+
+	(void)o;
+	for (int i = 0; i < 4; i++) {
+		struct obs_name at;
+		int lfd = listener(kinds[i / 2], 5, &at), c = sock_of(kinds[i / 2], 0), a;
+
+		obs("set", setsockopt(lfd, SOL_SOCKET, names[i % 2], &one, sizeof(one)));
+		if (connect(c, (struct sockaddr *)&at.sa, at.len))
+			die("connect");
+		a = accept(lfd, NULL, NULL);
+		obs_getopt("inherited", a, SOL_SOCKET, names[i % 2]);
+		warm_pair(c, a);
+		obs_send(c, "who", 0);
+		obs_control(a, 200, 0);
+		close(a);
+		close(c);
+		close(lfd);
+	}
+}
+
+static void control_nowhere(struct obs *o)
+{
+	volatile uintptr_t low = 16;
+	struct iovec v = { (void *)"x", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = (void *)low, .msg_controllen = 64 };
+	struct mmsghdr one = { .msg_hdr = m };
+
+	obs("sendmsg", sendmsg(o->fd, &m, 0));
+	obs("sendmmsg", sendmmsg(o->fd, &one, 1, 0));
+	obs("sendmmsg of nothing", sendmmsg(o->fd, (struct mmsghdr *)low, 1, 0));
+	m.msg_controllen = (size_t)INT32_MAX + 1;
+	obs("sendmsg of much", sendmsg(o->fd, &m, 0));
+	obs_send(o->fd, "fine", 0);
+	obs("peer recv", peer(o, op_recv, 10, 0));
+}
+
 static void bad_control_data(struct obs *o)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 };
@@ -292,6 +402,10 @@ int main(int argc, char **argv)
 		{ "a listener", a_listener, PAIR, 0 },
 		{ "a socket passed and used", itself_elsewhere, PAIR, 0 },
 		{ "credentials", credentials, LOCAL | SEQP | DGPAIR, 0 },
+		{ "SO_PASSPIDFD", pidfds, LOCAL | SEQP | DGPAIR, 0 },
+		{ "SO_INQ", unread_too, LOCAL, 0 },
+		{ "options of a listener", options_of_a_listener, SOLO, 0 },
+		{ "control data that is nowhere", control_nowhere, STREAM | SEQP | DGPAIR | UDP4, 0 },
 		{ "bad control data", bad_control_data, STREAM | DGPAIR, 0 },
 		{ "timestamps", timestamps, DGRAM, 0 },
 		{ "packet information", packet_info, UDP4, 0 },
