@@ -29,6 +29,11 @@ bool gn_fd_is_scarce(void)
 	return limit.rlim_cur < LOW && limit.rlim_max <= limit.rlim_cur;
 }
 
+bool gn_fd_is_allowed(int fd)
+{
+	return fd >= 0 && (rlim_t)fd < limit_now().rlim_cur;
+}
+
 /* A descriptor keeps its number when the limit sinks below it: so there is room above that the program never sees. */
 static int copy_above(int fd, const struct rlimit *limit)
 {

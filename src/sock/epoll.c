@@ -476,6 +476,26 @@ void gn_epset_moved(struct gn_epset *set, int fd)
 	gn_unlock(&set->lock);
 }
 
+/* The kernel knows registrations by the number too. */
+void gn_epset_fd_moved(struct gn_epset *set, int from, int to)
+{
+	gn_lock(&set->lock);
+	if (set->fd == from)
+		set->fd = to;
+	if (set->bells == from) {
+		if (set->rung_inside)
+			kernel_ctl(set, EPOLL_CTL_DEL, from, 0, 0);
+		set->bells = to;
+		set->rung_inside = set->rung_inside && kernel_ctl(set, EPOLL_CTL_ADD, to, EPOLLIN, set->cookie) == 0;
+	}
+	if (set->ready == from) {
+		gn_ready_watch(set, EPOLL_CTL_DEL);
+		set->ready = to;
+		gn_ready_watch(set, EPOLL_CTL_ADD);
+	}
+	gn_unlock(&set->lock);
+}
+
 /* A watch that was deleted a moment ago: many programs add and delete interest in writing with each request. No system call. */
 static int ctl_revive(struct gn_epset *set, struct gn_watch *w, const struct epoll_event *ev)
 {

@@ -9,10 +9,16 @@
 #include "base/fd.h"
 #include "sock/epset.h"
 
+int gn_ready_watch(struct gn_epset *set, int op)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	return gn_sys_epoll_ctl(set->bells, op, set->ready, &ev);
+}
+
 /* set->lock is held. */
 static int ready_open(struct gn_epset *set)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	int fd;
 
 	if (set->ready >= 0)
@@ -24,7 +30,7 @@ static int ready_open(struct gn_epset *set)
 		return fd;
 	set->ready = gn_fd_raise(fd);
 	gn_hide(set->ready);
-	return gn_sys_epoll_ctl(set->bells, EPOLL_CTL_ADD, set->ready, &ev);
+	return gn_ready_watch(set, EPOLL_CTL_ADD);
 }
 
 void gn_epset_sync(struct gn_epset *set)

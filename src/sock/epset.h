@@ -85,6 +85,7 @@ bool gn_epset_listen(struct gn_epset *set);  /* the bells, where they are not in
 void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */
 void gn_epset_poke(struct gn_epset *set);   /* gn_epset_wake() with the lock taken: a registration changed */
 void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
+int gn_ready_watch(struct gn_epset *set, int op); /* adds set->ready to the bells, or takes it out */
 void gn_inner_sync(struct gn_epset *set);   /* of all sets in this one */
 
 #endif

@@ -3,9 +3,11 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "sock/api.h"
 
-#define CLOSE_RANGE_CLOEXEC_FLAG 4 /* CLOSE_RANGE_CLOEXEC, linux/close_range.h */
+#define CLOSE_RANGE_UNSHARE_FLAG 2 /* CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC: linux/close_range.h */
+#define CLOSE_RANGE_CLOEXEC_FLAG 4
 
 static bool serves(int domain, int type, int protocol)
 {
@@ -206,6 +208,8 @@ static int close_between(unsigned int first, unsigned int last, int flags)
 
 int gn_close_range(unsigned int first, unsigned int last, int flags)
 {
+	if (flags & ~(CLOSE_RANGE_UNSHARE_FLAG | CLOSE_RANGE_CLOEXEC_FLAG))
+		return -EINVAL; /* before anything is forgotten, and not ours to know what a newer flag would do */
 	if (first > last || gn_is_vfork_child())
 		return (int)gn_neg(gn_real.close_range(first, last, flags));
 	return close_between(first, last, flags);
@@ -261,37 +265,60 @@ int gn_dup(int fd, int rc)
 	return rc;
 }
 
-/* A descriptor of ours is in the way of dup2: it moves. */
-static void make_way(int fd)
+static void sock_fd_moved(struct gn_sock *so, int from, int to)
+{
+	int *own[] = {&so->private_fd, &so->hold_fd, &so->group_fd, &so->held_fd, &so->after, &so->meeting.fd};
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (*own[i] == from)
+			*own[i] = to;
+	if (so->kind == GN_KIND_EPOLL) {
+		gn_epset_fd_moved(so->set, from, to);
+		return;
+	}
+	gn_dgram_fd_moved(so, from, to);
+	gn_queue_fd_moved(so, from, to);
+}
+
+/* A descriptor of ours is in the way of dup2: it moves, and the number is the program's. False: there is no other number. */
+static bool make_way(int fd)
 {
 	int moved = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+	struct gn_sock *so;
 
 	if (moved < 0)
-		return;
+		moved = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (moved < 0)
+		return false;
 	gn_hide(moved);
 	if (gn_world.pool_fd == fd)
 		gn_world.pool_fd = moved;
-	for (uint32_t i = 0; i < gn_world.table_size && i < (1u << 16); i++) {
-		struct gn_sock *so = gn_get((int)i);
-
+	for (uint32_t i = 0; i < gn_world.used_fds; i++) {
+		so = gn_get_any((int)i);
 		if (!so)
 			continue;
-		if (so->private_fd == fd)
-			so->private_fd = moved;
-		if (so->hold_fd == fd)
-			so->hold_fd = moved;
-		if (so->group_fd == fd)
-			so->group_fd = moved;
-		if (so->held_fd == fd)
-			so->held_fd = moved;
-		if (so->after == fd)
-			so->after = moved;
-		if (so->meeting.fd == fd)
-			so->meeting.fd = moved;
-		gn_dgram_fd_moved(so, fd, moved);
-		gn_queue_fd_moved(so, fd, moved);
+		sock_fd_moved(so, fd, moved);
 		gn_put(so);
 	}
+	for (uint32_t i = 0; (so = gn_late_get(i)); i++) {
+		sock_fd_moved(so, fd, moved);
+		gn_put(so);
+	}
+	atomic_store(&gn_world.table[fd], NULL);
+	return true;
+}
+
+/* What dup2 would say in vain, 0 when it will do: what stands at `to` must know that it ends before it has ended. */
+static int dup2_error(int from, int to, int flags)
+{
+	if (flags & ~O_CLOEXEC)
+		return -EINVAL;
+	return gn_fd_is_allowed(to) && gn_sys_fcntl(from, F_GETFD, 0) >= 0 ? 0 : -EBADF;
+}
+
+static bool is_used(int fd)
+{
+	return (uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]);
 }
 
 static int dup2_sandboxed(int from, int to, int flags, bool three)
@@ -305,6 +332,7 @@ static int dup2_sandboxed(int from, int to, int flags, bool three)
 
 int gn_dup2(int from, int to, int flags, bool three)
 {
+	bool pool = to == gn_world.pool_fd;
 	struct gn_sock *so;
 	int rc;
 
@@ -316,8 +344,11 @@ int gn_dup2(int from, int to, int flags, bool three)
 		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (gn_is_hidden(from))
 		return -EBADF;
-	if (gn_is_hidden(to))
-		make_way(to);
+	rc = is_used(to) ? dup2_error(from, to, flags) : 0;
+	if (rc < 0)
+		return rc;
+	if (gn_is_hidden(to) && !make_way(to))
+		return -EMFILE;
 	so = gn_get_any(from);
 	if (so && so->kind == GN_KIND_SOCK && to <= 2) { /* [LANE-4]: stdio reads and writes there, unseen by us */
 		if (gn_on_ring(so)) {
@@ -330,6 +361,8 @@ int gn_dup2(int from, int to, int flags, bool three)
 	}
 	gn_table_clear(to);
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+	if (unlikely(pool) && rc >= 0)
+		gn_family_again();
 	if (rc >= 0 && so)
 		gn_table_share(to, so);
 	if (so)

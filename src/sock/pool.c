@@ -150,6 +150,13 @@ void gn_family_forked(void)
 		atomic_fetch_sub(&gn_world.pool->forking, 1);
 }
 
+/* The end of any descriptor of the pool's gives the lock up. */
+void gn_family_again(void)
+{
+	if (gn_world.in_family)
+		family_join();
+}
+
 bool gn_family_is_alone(void)
 {
 	struct flock lock;

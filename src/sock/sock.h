@@ -187,6 +187,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind);
 int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale);
 void gn_table_drop(struct gn_sock *stale);
 void gn_table_late(bool counted); /* in a forked child, where calls of other threads do not go on: before and after its own were counted */
+struct gn_sock *gn_late_get(uint32_t i); /* of those that are closed while calls go on, one by its place, +1 reference; NULL: no more */
 void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
 void gn_table_clear(int fd);                          /* before the kernel's close */
 void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no descriptor of this process leads to it any more */
@@ -241,6 +242,7 @@ bool gn_ep_is_alone(struct gn_ep *ep); /* no other process holds it */
 void gn_family_fork(void);          /* a child is about to be counted */
 void gn_family_fork_failed(void);
 void gn_family_forked(void);        /* in the child */
+void gn_family_again(void);         /* a descriptor of the pool was closed; another is open */
 bool gn_family_is_alone(void);      /* no other process of it lives, and runs the program that it was forked with */
 
 /* stats.c */
@@ -444,6 +446,7 @@ void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel la
 void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
+void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor, or the program's that was closed meanwhile */
 void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed its descriptor, while a thread waits on the set */
 
 /* epoll_fork.c */

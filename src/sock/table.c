@@ -57,6 +57,19 @@ void gn_table_late(bool counted)
 	}
 }
 
+struct gn_sock *gn_late_get(uint32_t i)
+{
+	struct gn_sock *so;
+
+	gn_lock(&gn_world.big);
+	for (so = gn_world.late; so && i; i--)
+		so = so->next_late;
+	for (; so && !(atomic_fetch_add(&so->refs, 1) & GN_REFS_LIVE); so = so->next_late)
+		atomic_fetch_sub(&so->refs, 1); /* about to be taken out, by whoever frees it */
+	gn_unlock(&gn_world.big);
+	return so;
+}
+
 /* As gn_close() would have. */
 static void close_late(struct gn_sock *so)
 {

@@ -4,6 +4,8 @@
 #include "obs.h"
 
 #include <linux/close_range.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static void copies_are_the_same_socket(struct obs *o)
@@ -170,6 +172,68 @@ static void close_everything(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 100, 0));
 }
 
+/* A call that fails leaves what it names alone. */
+static void failures_change_nothing(struct obs *o)
+{
+	int null = open("/dev/null", O_RDONLY), high = fcntl(o->fd, F_DUPFD, 300), moved;
+	struct rlimit limit;
+
+	obs("dup2 of what is closed", dup2(777, o->fd));
+	obs("dup3 with bad flags", dup3(null, o->fd, O_APPEND));
+	obs("close_range with bad flags", close_range((unsigned)o->fd, 400, 0x1000));
+	moved = dup2(o->fd, 250);
+	close(o->fd);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 260;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	obs("dup2 beyond the limit", dup2(null, high));
+	obs("close", close(moved));
+	obs_send(high, "all is well", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	peer_text(o, op_puts, 0, "with the peer too");
+	obs_recv(high, 100, 0);
+}
+
+#define NUMBERS 940 /* where the library may have some of its own */
+#define NUMBERS_END 1010
+
+/* The program may want any number for itself. */
+static void every_number(struct obs *o)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	struct obs_name at;
+	int set = epoll_create1(0), lfd = listener(TCP4, 5, &at), c = sock_of(TCP4, 0), fds[2], made = 0, closed = 0;
+	struct pollfd p = { set, POLLIN, 0 };
+
+	epoll_ctl(set, EPOLL_CTL_ADD, o->fd, &ev);
+	obs("poll", poll(&p, 1, 0));
+	peer_text(o, op_puts, 0, "1");
+	obs("poll", poll(&p, 1, -1));
+	obs_recv(o->fd, 10, 0);
+	if (pipe(fds))
+		die("pipe");
+	for (int i = NUMBERS; i < NUMBERS_END; i++)
+		made += dup2(fds[1], i) == i;
+	note("made %d", made);
+	obs("poll", poll(&p, 1, 0));
+	peer_text(o, op_puts, 0, "2");
+	obs("poll", poll(&p, 1, -1));
+	obs("epoll_wait", epoll_wait(set, &ev, 1, -1));
+	obs_recv(o->fd, 10, 0);
+	obs("epoll_wait", epoll_wait(set, &ev, 1, 0));
+	obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+	note("accepted %d", accept(lfd, NULL, NULL) >= 0);
+	for (int i = NUMBERS; i < NUMBERS_END; i++)
+		closed += close(i) == 0;
+	note("closed %d", closed);
+	close(fds[1]);
+	obs("the pipe has no writer", read(fds[0], &ev, 1));
+	obs("close", close(set));
+	obs_send(o->fd, "3", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+}
+
 static void how_much_waits(struct obs *o)
 {
 	int n = -1;
@@ -237,6 +301,8 @@ int main(int argc, char **argv)
 		{ "the lowest number", lowest_numbers, SOLO, 0 },
 		{ "close_range", close_ranges, STREAM, 0 },
 		{ "everything is closed, then new sockets", close_everything, TCP4 | TCP6 | UNIXP, 0 },
+		{ "failures change nothing", failures_change_nothing, STREAM, 0 },
+		{ "every number", every_number, STREAM, 0 },
 		{ "FIONREAD", how_much_waits, STREAM | DGRAM | SEQ, 0 },
 		{ "a listener's copies", of_a_listener, SOLO, 0 },
 		{ "fstat", what_kind_of_file, STREAM | UDP4, 0 },
