@@ -347,18 +347,29 @@ static ssize_t vector_total(const struct iovec *iov, size_t count, size_t *bad)
 	return (ssize_t)total;
 }
 
+#define STAMPS_OF_SENDING (1u << 0 | 1u << 1 | 1u << 8 | 1u << 9 | 1u << 18) /* linux/net_tstamp.h: SOF_TIMESTAMPING_TX_..., TX_COMPLETION is Linux 6.15 */
+
 /* TCP's own check of control data (__sock_cmsg_send): descriptors and credentials it knows and does not send. */
-static int emulated_control(struct gn_io *io)
+static bool tcp_takes(const struct gn_ep *ep, const struct cmsghdr *c)
+{
+	uint32_t value;
+
+	if (c->cmsg_level != SOL_SOCKET || c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_CREDENTIALS)
+		return true;
+	if ((c->cmsg_type != SO_MARK && c->cmsg_type != SO_TIMESTAMPING) || c->cmsg_len != CMSG_LEN(sizeof value))
+		return false;
+	memcpy(&value, CMSG_DATA(c), sizeof value);
+	return c->cmsg_type == SO_MARK ? gn_option_is_taken(ep, SOL_SOCKET, SO_MARK, value) : !(value & ~STAMPS_OF_SENDING);
+}
+
+static int emulated_control(const struct gn_ep *ep, struct gn_io *io)
 {
 	struct msghdr msg = {.msg_control = io->control, .msg_controllen = io->control_len};
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
 		size_t left = msg.msg_controllen - (size_t)((char *)c - (char *)msg.msg_control);
 
-		if (c->cmsg_len < sizeof *c || c->cmsg_len > left)
-			return -EINVAL;
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_CREDENTIALS && c->cmsg_type != SO_MARK &&
-		    c->cmsg_type != SO_TIMESTAMPING)
+		if (c->cmsg_len < sizeof *c || c->cmsg_len > left || !tcp_takes(ep, c))
 			return -EINVAL;
 	}
 	io->control = NULL;
@@ -391,7 +402,7 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 		return total;
 	rc = gn_is_no_control(msg);
 	if (rc == 0 && unlikely(io.control_len) && gn_flag(so->ep, GN_EP_EMULATED))
-		rc = emulated_control(&io);
+		rc = emulated_control(so->ep, &io);
 	if (unlikely(rc < 0))
 		return rc;
 	return gn_send_io(so, fd, &io);

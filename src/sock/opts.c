@@ -265,6 +265,11 @@ static int oracle(const struct gn_ep *ep, int level, int name, const void *set, 
 	return rc;
 }
 
+bool gn_option_is_taken(const struct gn_ep *ep, int level, int name, uint32_t value)
+{
+	return oracle(ep, level, name, &value, sizeof value, NULL, NULL) == 0;
+}
+
 /* Options that the AF_UNIX socket takes for itself; the others of SOL_SOCKET belong to the kind the program sees. */
 static bool is_carriers_own(int level, int name)
 {

@@ -434,6 +434,7 @@ short gn_low_ready(struct gn_sock *so, int fd);         /* ready.c: readable in 
 void gn_options_free(struct gn_sock *so);
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
+bool gn_option_is_taken(const struct gn_ep *ep, int level, int name, uint32_t value); /* by a fresh socket of that kind, of this process */
 void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the options by which messages name who sent them */
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
 
