@@ -9,6 +9,8 @@
 #ifndef GN_BASE_REAL_H
 #define GN_BASE_REAL_H
 
+#include <aio.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -21,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <wordexp.h>
 
 struct gn_real_calls {
 #define GN_CALL(result, name, params) result(*name) params;

@@ -52,6 +52,13 @@ INTERPOSE(int, fexecve, (int fd, char *const argv[], char *const envp[]))
 	return gn_real.fexecve(fd, argv, envp);
 }
 
+INTERPOSE(int, execveat, (int at, const char *path, char *const argv[], char *const envp[], int flags))
+{
+	gn_enter();
+	before_exec();
+	return gn_real.execveat(at, path, argv, envp, flags);
+}
+
 static void before_spawn(void)
 {
 	GN_INSIDE;
@@ -96,6 +103,14 @@ INTERPOSE(FILE *, popen, (const char *command, const char *mode))
 	gn_enter();
 	before_spawn();
 	return gn_real.popen(command, mode);
+}
+
+INTERPOSE(int, wordexp, (const char *words, wordexp_t *to, int flags))
+{
+	gn_enter();
+	if (!(flags & WRDE_NOCMD))
+		before_spawn();
+	return gn_real.wordexp(words, to, flags);
 }
 
 /* Arguments up to the NULL that ends them. */

@@ -19,6 +19,7 @@ INTERPOSE(ssize_t, send, (int fd, const void *buf, size_t len, int flags))
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
+ALSO(__send, send);
 
 INTERPOSE(ssize_t, recv, (int fd, void *buf, size_t len, int flags))
 {
@@ -31,6 +32,7 @@ INTERPOSE(ssize_t, recv, (int fd, void *buf, size_t len, int flags))
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
+ALSO(__recv, recv);
 
 INTERPOSE(ssize_t, write, (int fd, const void *buf, size_t len))
 {
@@ -43,6 +45,7 @@ INTERPOSE(ssize_t, write, (int fd, const void *buf, size_t len))
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
+ALSO(__write, write);
 
 INTERPOSE(ssize_t, read, (int fd, void *buf, size_t len))
 {
@@ -55,6 +58,7 @@ INTERPOSE(ssize_t, read, (int fd, void *buf, size_t len))
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
+ALSO(__read, read);
 
 INTERPOSE(ssize_t, sendto, (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len))
 {
@@ -157,6 +161,7 @@ INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int 
 	gn_fd_put(so);
 	return done ? (int)done : (int)gn_ret(rc);
 }
+ALSO(__sendmmsg, sendmmsg);
 
 INTERPOSE(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout))
 {

@@ -15,6 +15,7 @@ INTERPOSE(pid_t, fork, (void))
 	GN_INSIDE;
 	return gn_fork(gn_real.fork);
 }
+ALSO(__fork, fork);
 
 INTERPOSE(pid_t, _Fork, (void))
 {
@@ -33,8 +34,10 @@ __attribute__((constructor(101))) static void vfork_find(void)
 }
 
 __asm__(".text\n"
-	".globl vfork\n"
+	".globl vfork, __vfork\n"
 	".type vfork, @function\n"
+	".type __vfork, @function\n"
+	"__vfork:\n"
 	"vfork:\n"
 #if defined(__x86_64__)
 	"	endbr64\n"
@@ -91,6 +94,7 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 		gn_fork_parent(rc < 0);
 	return rc;
 }
+ALSO(__clone, clone);
 
 /* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
 INTERPOSE(int, daemon, (int nochdir, int noclose))
@@ -106,14 +110,12 @@ INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
 	struct gn_sock *so = gn_fd_get(fd);
 
 	if (so) {
-		if (gn_rx_shared(so))
-			gn_give_away(so, fd); /* what lies unread in the ring must reach stdio too */
-		else
-			gn_pin(so, fd, GN_WHY_STDIO);
+		gn_leave_to_libc(so, fd, GN_WHY_STDIO);
 		gn_fd_put(so);
 	}
 	return gn_real.fdopen(fd, mode);
 }
+ALSO(_IO_fdopen, fdopen);
 
 INTERPOSE(int, fclose, (FILE *file))
 {
@@ -124,6 +126,7 @@ INTERPOSE(int, fclose, (FILE *file))
 	}
 	return gn_real.fclose(file);
 }
+ALSO(_IO_fclose, fclose);
 
 INTERPOSE(int, vdprintf, (int fd, const char *format, va_list args))
 {

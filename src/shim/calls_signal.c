@@ -12,6 +12,7 @@ INTERPOSE(int, sigaction, (int sig, const struct sigaction *act, struct sigactio
 	gn_enter();
 	return (int)gn_ret(gn_sigaction(sig, act, old));
 }
+ALSO(__sigaction, sigaction);
 
 static sighandler_t or_errno(sighandler_t before, int error)
 {

@@ -41,6 +41,18 @@ INTERPOSE(int, bind, (int fd, const struct sockaddr *addr, socklen_t len))
 	return (int)gn_ret(rc);
 }
 
+INTERPOSE(int, bindresvport, (int fd, struct sockaddr_in *addr))
+{
+	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
+
+	if (!so)
+		return gn_real.bindresvport(fd, addr);
+	rc = gn_bind_reserved(so, fd, addr);
+	gn_fd_put(so);
+	return (int)gn_ret(rc);
+}
+
 INTERPOSE(int, connect, (int fd, const struct sockaddr *addr, socklen_t len))
 {
 	struct gn_sock *so = gn_point_get(fd);
@@ -52,6 +64,7 @@ INTERPOSE(int, connect, (int fd, const struct sockaddr *addr, socklen_t len))
 	gn_fd_put(so);
 	return (int)gn_ret(rc);
 }
+ALSO(__connect, connect);
 
 INTERPOSE(int, listen, (int fd, int backlog))
 {
@@ -153,6 +166,7 @@ INTERPOSE(int, close, (int fd))
 	gn_end();
 	return (int)gn_ret(rc);
 }
+ALSO(__close, close);
 
 INTERPOSE(int, close_range, (unsigned int first, unsigned int last, int flags))
 {
@@ -191,6 +205,7 @@ INTERPOSE(int, dup2, (int from, int to))
 	gn_end();
 	return (int)gn_ret(rc);
 }
+ALSO(__dup2, dup2);
 
 INTERPOSE(int, dup3, (int from, int to, int flags))
 {
@@ -201,6 +216,13 @@ INTERPOSE(int, dup3, (int from, int to, int flags))
 	rc = gn_dup2(from, to, flags, true);
 	gn_end();
 	return (int)gn_ret(rc);
+}
+
+INTERPOSE(int, pidfd_getfd, (int process, int fd, unsigned int flags))
+{
+	gn_enter();
+	GN_INSIDE;
+	return gn_taken(fd, gn_real.pidfd_getfd(process, fd, flags));
 }
 
 static int dup_from(int fd, int cmd, long arg)
@@ -234,6 +256,7 @@ INTERPOSE(int, fcntl, (int fd, int cmd, ...))
 	va_end(args);
 	return fcntl_any(fd, cmd, arg);
 }
+ALSO(__fcntl, fcntl);
 
 INTERPOSE(int, fcntl64, (int fd, int cmd, ...))
 {

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The shim: syscall(2), the way around all the others. Numbers that the shim has a function for go to it; the rest to the kernel. */
+#include <linux/sched.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/sendfile.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "shim/shim.h"
@@ -40,6 +44,18 @@ static bool moves_bytes(long nr, const struct words *w, long *rc)
 	case SYS_recvmsg:
 		*rc = recvmsg((int)w->a, (struct msghdr *)w->b, (int)w->c);
 		return true;
+	case SYS_sendmmsg:
+		*rc = sendmmsg((int)w->a, (struct mmsghdr *)w->b, (unsigned int)w->c, (int)w->d);
+		return true;
+	case SYS_recvmmsg:
+		*rc = recvmmsg((int)w->a, (struct mmsghdr *)w->b, (unsigned int)w->c, (int)w->d, (struct timespec *)w->e);
+		return true;
+	case SYS_sendfile:
+		*rc = sendfile((int)w->a, (int)w->b, (off_t *)w->c, (size_t)w->d);
+		return true;
+	case SYS_splice:
+		*rc = splice((int)w->a, (loff_t *)w->b, (int)w->c, (loff_t *)w->d, (size_t)w->e, (unsigned int)w->f);
+		return true;
 	case SYS_preadv2: /* of 64 bits: the position is one word, the flags are the last */
 		*rc = preadv2((int)w->a, (const struct iovec *)w->b, (int)w->c, (off_t)w->d, (int)w->f);
 		return true;
@@ -57,6 +73,18 @@ static bool opens_or_closes(long nr, const struct words *w, long *rc)
 	case SYS_socket:
 		*rc = socket((int)w->a, (int)w->b, (int)w->c);
 		return true;
+	case SYS_socketpair:
+		*rc = socketpair((int)w->a, (int)w->b, (int)w->c, (int *)w->d);
+		return true;
+	case SYS_bind:
+		*rc = bind((int)w->a, (const struct sockaddr *)w->b, (socklen_t)w->c);
+		return true;
+	case SYS_listen:
+		*rc = listen((int)w->a, (int)w->b);
+		return true;
+	case SYS_accept:
+		*rc = accept((int)w->a, (struct sockaddr *)w->b, (socklen_t *)w->c);
+		return true;
 	case SYS_connect:
 		*rc = connect((int)w->a, (const struct sockaddr *)w->b, (socklen_t)w->c);
 		return true;
@@ -71,6 +99,9 @@ static bool opens_or_closes(long nr, const struct words *w, long *rc)
 		return true;
 	case SYS_close_range:
 		*rc = close_range((unsigned int)w->a, (unsigned int)w->b, (int)w->c);
+		return true;
+	case SYS_pidfd_getfd:
+		*rc = pidfd_getfd((int)w->a, (int)w->b, (unsigned int)w->c);
 		return true;
 	case SYS_dup:
 		*rc = dup((int)w->a);
@@ -94,6 +125,43 @@ static bool opens_or_closes(long nr, const struct words *w, long *rc)
 	}
 }
 
+static bool tells(long nr, const struct words *w, long *rc)
+{
+	switch (nr) {
+	case SYS_getsockname:
+		*rc = getsockname((int)w->a, (struct sockaddr *)w->b, (socklen_t *)w->c);
+		return true;
+	case SYS_getpeername:
+		*rc = getpeername((int)w->a, (struct sockaddr *)w->b, (socklen_t *)w->c);
+		return true;
+	case SYS_getsockopt:
+		*rc = getsockopt((int)w->a, (int)w->b, (int)w->c, (void *)w->d, (socklen_t *)w->e);
+		return true;
+	case SYS_setsockopt:
+		*rc = setsockopt((int)w->a, (int)w->b, (int)w->c, (const void *)w->d, (socklen_t)w->e);
+		return true;
+	case SYS_fgetxattr:
+		*rc = fgetxattr((int)w->a, (const char *)w->b, (void *)w->c, (size_t)w->d);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool execs(long nr, const struct words *w, long *rc)
+{
+	switch (nr) {
+	case SYS_execve:
+		*rc = execve((const char *)w->a, (char *const *)w->b, (char *const *)w->c);
+		return true;
+	case SYS_execveat:
+		*rc = execveat((int)w->a, (const char *)w->b, (char *const *)w->c, (char *const *)w->d, (int)w->e);
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* vfork cannot be made through a function that returns. */
 static bool forks(long nr, const struct words *w, long *rc)
 {
@@ -106,7 +174,8 @@ static bool forks(long nr, const struct words *w, long *rc)
 		return true;
 #endif
 	case SYS_clone:
-		if (w->a & CLONE_VM)
+	case SYS_clone3:
+		if ((nr == SYS_clone ? (uint64_t)w->a : ((const struct clone_args *)w->a)->flags) & CLONE_VM)
 			return false;
 		counted = gn_fork_begin();
 		*rc = gn_raw6(nr, w->a, w->b, w->c, w->d, w->e, 0);
@@ -121,6 +190,36 @@ static bool forks(long nr, const struct words *w, long *rc)
 	}
 }
 
+/* By number, what is left of the time is written back: select(2). */
+static long with_time_left(struct timespec *left, uint64_t begun_ns, struct timespec was, long rc)
+{
+	uint64_t past = gn_now_ns() - begun_ns, all = (uint64_t)was.tv_sec * GN_NS_PER_S + (uint64_t)was.tv_nsec;
+
+	if (left && (rc >= 0 || errno == EINTR))
+		*left = gn_timespec(all > past ? all - past : 0);
+	return rc;
+}
+
+static long ppoll_number(const struct words *w)
+{
+	struct timespec *left = (struct timespec *)w->c, was = left ? *left : (struct timespec){0};
+	uint64_t now = gn_now_ns();
+
+	return with_time_left(left, now, was, ppoll((struct pollfd *)w->a, (nfds_t)w->b, left, (const sigset_t *)w->d));
+}
+
+static long pselect_number(const struct words *w)
+{
+	struct timespec *left = (struct timespec *)w->e, was = left ? *left : (struct timespec){0};
+	const struct {
+		const sigset_t *mask;
+		size_t size;
+	} *last = (const void *)w->f;
+	uint64_t now = gn_now_ns();
+
+	return with_time_left(left, now, was, pselect((int)w->a, (fd_set *)w->b, (fd_set *)w->c, (fd_set *)w->d, left, last ? last->mask : NULL));
+}
+
 static bool waits(long nr, const struct words *w, long *rc)
 {
 	switch (nr) {
@@ -129,6 +228,25 @@ static bool waits(long nr, const struct words *w, long *rc)
 		*rc = poll((struct pollfd *)w->a, (nfds_t)w->b, (int)w->c);
 		return true;
 #endif
+	case SYS_ppoll:
+		*rc = ppoll_number(w);
+		return true;
+#ifdef SYS_select
+	case SYS_select:
+		*rc = select((int)w->a, (fd_set *)w->b, (fd_set *)w->c, (fd_set *)w->d, (struct timeval *)w->e);
+		return true;
+#endif
+	case SYS_pselect6:
+		*rc = pselect_number(w);
+		return true;
+#ifdef SYS_epoll_create
+	case SYS_epoll_create:
+		*rc = epoll_create((int)w->a);
+		return true;
+#endif
+	case SYS_epoll_create1:
+		*rc = epoll_create1((int)w->a);
+		return true;
 	case SYS_epoll_ctl:
 		*rc = epoll_ctl((int)w->a, (int)w->b, (int)w->c, (struct epoll_event *)w->d);
 		return true;
@@ -139,6 +257,9 @@ static bool waits(long nr, const struct words *w, long *rc)
 #endif
 	case SYS_epoll_pwait:
 		*rc = epoll_pwait((int)w->a, (struct epoll_event *)w->b, (int)w->c, (int)w->d, (const sigset_t *)w->e);
+		return true;
+	case SYS_epoll_pwait2:
+		*rc = epoll_pwait2((int)w->a, (struct epoll_event *)w->b, (int)w->c, (const struct timespec *)w->d, (const sigset_t *)w->e);
 		return true;
 	default:
 		return false;
@@ -174,7 +295,8 @@ INTERPOSE(long, syscall, (long nr, ...))
 		return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 	if (nr == SYS_io_uring_setup)
 		gn_before_uring();
-	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc))
+	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || tells(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc) ||
+	    execs(nr, &w, &rc))
 		return rc;
 	gn_begin();
 	if (nr == SYS_seccomp)

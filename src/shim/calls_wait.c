@@ -43,6 +43,7 @@ INTERPOSE(int, poll, (struct pollfd *fds, nfds_t count, int timeout_ms))
 		return gn_real.poll(fds, count, timeout_ms);
 	return (int)gn_ret(ppoll_inside(fds, count, of_ms(&ts, timeout_ms), NULL));
 }
+ALSO(__poll, poll);
 
 INTERPOSE(int, ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask))
 {
@@ -81,6 +82,7 @@ INTERPOSE(int, select, (int count, fd_set *r, fd_set *w, fd_set *x, struct timev
 	*timeout = (struct timeval){(time_t)(left / GN_NS_PER_S), (suseconds_t)(left % GN_NS_PER_S / 1000)};
 	return (int)gn_ret(rc);
 }
+ALSO(__select, select);
 
 INTERPOSE(int, epoll_create, (int size))
 {

@@ -13,6 +13,9 @@
 	result name params __attribute__((visibility("default"))); \
 	result name params
 
+/* Another name that libc has for the function above, in the same file. */
+#define ALSO(name, of) extern __typeof__(of) name __attribute__((alias(#of), visibility("default")))
+
 /* Finds libc's functions and starts the module, once. Constructors of other libraries may call us before ours ran. */
 void gn_shim_start(void);
 

@@ -17,11 +17,13 @@ void gn_opened_pair(const int fd[2], int domain, int type, int protocol);
 int gn_close(int fd);
 int gn_close_range(unsigned int first, unsigned int last, int flags);
 int gn_dup(int fd, int rc);           /* rc is the new descriptor, or negative: passed on */
+int gn_taken(int fd, int rc);         /* likewise, of pidfd_getfd(): fd is a number of some process, ours maybe */
 int gn_dup2(int from, int to, int flags, bool three);
 void gn_forget(int fd);               /* closed by a call that we do not see into */
 
 /* conn.c */
 int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
+int gn_bind_reserved(struct gn_sock *so, int fd, struct sockaddr_in *addr); /* bindresvport(3) */
 int gn_listen(struct gn_sock *so, int fd, int backlog);
 int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
 int gn_accept(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, int flags);
@@ -96,6 +98,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg);
 int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg);
 
+int gn_oracle_open(const struct gn_ep *ep); /* a new socket of the kernel's, of the kind that the program sees; -errno */
+
 /* poll.c */
 int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask);
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count);
@@ -118,6 +122,7 @@ void gn_lent_change(int fd);
 bool gn_lent_is_changed(int fd);
 int gn_relay(struct gn_sock *so, int fd);
 void gn_give_away(struct gn_sock *so, int fd);
+void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why); /* it is about to read and write there, unseen; fd may leave the table */
 void gn_before_uring(void);           /* uring.c: the process sets up an io_uring */
 void gn_before_exec(void);            /* what the new program will find open */
 void gn_before_spawn(void);           /* likewise a child that libc starts where we do not see it */

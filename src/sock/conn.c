@@ -32,15 +32,23 @@ static int local_name(int fd, struct gn_addr *a)
 	return rc < 0 ? rc : gn_addr_from_sockaddr(a, (struct sockaddr *)&ss, len);
 }
 
-int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+static int bound(struct gn_sock *so, int fd, int rc)
 {
-	int rc = (int)gn_neg(gn_real.bind(fd, addr, len));
-
 	if (rc == 0 && is_inet(so->ep))
 		local_name(fd, &so->ep->local);
 	if (rc == 0)
 		gn_peer_hold(so, fd);
 	return rc;
+}
+
+int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return bound(so, fd, (int)gn_neg(gn_real.bind(fd, addr, len)));
+}
+
+int gn_bind_reserved(struct gn_sock *so, int fd, struct sockaddr_in *addr)
+{
+	return bound(so, fd, (int)gn_neg(gn_real.bindresvport(fd, addr)));
 }
 
 static bool option_on(int fd, int level, int name)

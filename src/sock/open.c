@@ -62,6 +62,8 @@ static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum
 	}
 	gn_unlock(&gn_world.big);
 	gn_table_drop(stale);
+	if (so && fd <= 2)
+		gn_pin(so, fd, GN_WHY_STDIO);
 	return so;
 }
 
@@ -226,13 +228,27 @@ static void give_away_lent(int fd)
 	gn_put(so);
 }
 
-static int dup_lent(int fd, int copy)
+/* The copy was made before, of what stood there then. */
+static int dup_again(int fd, int copy)
 {
 	int flags = gn_sys_fcntl(copy, F_GETFD, 0);
 
+	return gn_sys_dup3(fd, copy, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+}
+
+static int dup_lent(int fd, int copy)
+{
 	give_away_lent(fd);
 	gn_lent_change(copy);
-	return gn_sys_dup3(fd, copy, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+	return dup_again(fd, copy);
+}
+
+/* [LANE-4]: stdio reads and writes on 0, 1 and 2, unseen by us. What the descriptor leads to then, held, or NULL. */
+static struct gn_sock *leave_to_stdio(struct gn_sock *so, int fd)
+{
+	gn_leave_to_libc(so, fd, GN_WHY_STDIO);
+	gn_put(so);
+	return gn_get_any(fd);
 }
 
 static int dup2_lent(int from, int to, int flags, bool three)
@@ -256,6 +272,10 @@ int gn_dup(int fd, int rc)
 		return dup_lent(fd, rc);
 	so = gn_get_any(fd);
 	gn_table_clear(rc);
+	if (so && so->kind == GN_KIND_SOCK && rc <= 2) {
+		so = leave_to_stdio(so, fd);
+		dup_again(fd, rc);
+	}
 	if (unlikely(gn_world.sandboxed) && (uint32_t)rc < gn_world.table_size && (uint32_t)fd < gn_world.table_size)
 		atomic_store(&gn_world.table[rc], gn_world.table[fd]); /* nothing is counted there */
 	else if (so) {
@@ -263,6 +283,22 @@ int gn_dup(int fd, int rc)
 		gn_put(so);
 	}
 	return rc;
+}
+
+/* A socket has one open file only: the same socket is the same file, whichever process it was taken from. */
+int gn_taken(int fd, int rc)
+{
+	struct gn_sock *so = rc < 0 ? NULL : gn_get(fd);
+	struct stat one, other;
+	bool same;
+
+	if (rc >= 0)
+		gn_table_clear(rc);
+	if (!so)
+		return rc;
+	same = gn_sys_fstat(fd, &one) == 0 && gn_sys_fstat(rc, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+	gn_put(so);
+	return same ? gn_dup(fd, rc) : rc;
 }
 
 static void sock_fd_moved(struct gn_sock *so, int from, int to)
@@ -350,15 +386,8 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (gn_is_hidden(to) && !make_way(to))
 		return -EMFILE;
 	so = gn_get_any(from);
-	if (so && so->kind == GN_KIND_SOCK && to <= 2) { /* [LANE-4]: stdio reads and writes there, unseen by us */
-		if (gn_on_ring(so)) {
-			gn_give_away(so, from);
-			gn_put(so);
-			so = gn_get_any(from);
-		} else {
-			gn_pin(so, from, GN_WHY_STDIO);
-		}
-	}
+	if (so && so->kind == GN_KIND_SOCK && to <= 2)
+		so = leave_to_stdio(so, from);
 	gn_table_clear(to);
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (unlikely(pool) && rc >= 0)

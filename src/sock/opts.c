@@ -246,15 +246,19 @@ static int oracle_is_silent(const void *set, socklen_t set_len, void *get, sockl
 	return 0;
 }
 
+int gn_oracle_open(const struct gn_ep *ep)
+{
+	return gn_sys_socket(ep->domain, ep->type | SOCK_CLOEXEC, ep->protocol);
+}
+
 /* What the kernel's own socket of this kind says to an option: sets it there, if `set`, and reads it back. */
 static int oracle(const struct gn_ep *ep, int level, int name, const void *set, socklen_t set_len, void *get, socklen_t *get_len)
 {
-	int fd;
+	int fd, rc;
 
 	if (unlikely(gn_world.sandboxed))
 		return oracle_is_silent(set, set_len, get, get_len);
-	fd = gn_sys_socket(ep->domain, ep->type | SOCK_CLOEXEC, ep->protocol);
-	int rc;
+	fd = gn_oracle_open(ep);
 
 	if (fd < 0)
 		return fd;

@@ -364,6 +364,14 @@ void gn_give_away(struct gn_sock *so, int fd)
 		gn_relay(so, fd);
 }
 
+void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
+{
+	if (gn_on_ring(so))
+		gn_give_away(so, fd); /* what lies unread in the ring must reach it too */
+	else
+		gn_pin(so, fd, why);
+}
+
 static bool is_inherited(struct gn_sock *so, int fd)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
