@@ -41,7 +41,7 @@ def text_unix(bench):
 def udp(bench):
 	proc, port = start(bench, udp=True)
 	bench.equal(bench.output([PYTHON, PROGS + "/memcache_client.py", "udp", port, "500"]), "ok\n", "the client's verdict")
-	stop(bench, proc)
+	stop(bench, proc)  # it asks for the address that each request was sent to, which the kernel alone tells
 
 
 @test("it passes memccapable, the conformance test of libmemcached", needs=("memcached", "memccapable"), variants=("auto", "ring"))

@@ -186,6 +186,12 @@ def replication(bench):
 	primary.sql("127.0.0.1", "INSERT INTO nest SELECT i, 'late' FROM generate_series(20001, 60000) i")
 	until(lambda: count(second) == count(primary.port), 20, "later rows at the standby")
 	bench.equal(primary.sql("unix", "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "1", "standbys that stream")
+	many = "".join("INSERT INTO nest VALUES (%d, 'one by one');\n" % i for i in range(60001, 60301))
+	bench.run(["psql", *primary.reach("127.0.0.1"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", "postgres"], data=many.encode())
+	until(lambda: count(second) == count(primary.port), 20, "each of them at the standby")
+	receiver = int(bench.output(["psql", "-h", bench.dir, "-p", second, "-U", "tester", "-XAtq", "-d", "postgres", "-c", "SELECT pid FROM pg_stat_wal_receiver"]))
 	standby.stop()
 	primary.sql("unix", "DROP TABLE nest")
 	primary.stop()
+	if bench.both:  # the link joins two servers, whatever the clients are
+		bench.expect_ring("postgres", share=0, least=10000, pids={receiver})

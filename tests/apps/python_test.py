@@ -42,6 +42,7 @@ def http_server(bench):
 			got = bench.run(["curl", "-sSf", "http://127.0.0.1:%d/%s" % (port, name)]).out()
 			bench.equal(hashlib.sha256(got).hexdigest(), digest, "checksum of " + name)
 	proc.stop()
+	bench.expect_ring("curl", share=0, least=1 << 20)
 
 
 @test("curl uploads and downloads on one connection, over IPv4 and IPv6", needs=(PYTHON, "curl"))
@@ -87,6 +88,7 @@ def asyncio_datagrams(bench):
 	proc = bench.serve([*program("asyncio_datagrams.py"), "serve", port], udp_bound(port))
 	bench.equal(bench.output([*program("asyncio_datagrams.py"), "talk", port]), "ok\n", "the client's verdict")
 	bench.equal(proc.stop(), 0, "exit status of the server")
+	bench.expect_ring("python3", share=0.2)
 
 
 for _which, _what in (("connections", "connections over TCP and AF_UNIX carry objects between processes"),

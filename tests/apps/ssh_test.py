@@ -158,3 +158,4 @@ def rsync_daemon(bench):
 	same(bench, "two", wanted)
 	bench.equal(bench.output(["rsync", "-ai", bench.path("one/"), url]), "", "what a second run changes")
 	proc.stop()
+	bench.expect_ring("rsync", share=0, least=1 << 20)
