@@ -89,6 +89,8 @@ INTERPOSE(void, backtrace_symbols_fd, (void *const *frames, int count, int fd))
 	gn_real.backtrace_symbols_fd(frames, count, fd);
 }
 
+ALSO(__backtrace_symbols_fd, backtrace_symbols_fd);
+
 /* These two are a read() and a write() of any descriptor. */
 INTERPOSE(int, eventfd_read, (int fd, eventfd_t *value))
 {
