@@ -21,11 +21,19 @@ static void leave(struct gn_half *half, ssize_t moved)
 	atomic_fetch_sub(&half->in_kernel, 1);
 }
 
+/* Left by a jump or the end of the thread when the kernel had moved bytes already: the stream position is not known any more, and no switch may
+ * be made by it. [LANE-2] Still counted as inside. */
+static void position_lost(struct gn_held *held)
+{
+	if (held->lost)
+		gn_pin(held->so, gn_fd_still(held->so, -1), GN_WHY_CALL);
+}
+
 /* A call of the kernel's on one half, which may wait there unless it is told not to. */
 static long call(struct gn_sock *so, struct gn_half *half, bool waits, enum gn_sleep_how how, long nr, long a, long b, long c, long d,
 		 long e, long f)
 {
-	struct gn_held held = {.so = so, .count = &half->in_kernel};
+	struct gn_held held = {.so = so, .count = &half->in_kernel, .undo = position_lost};
 
 	return waits ? gn_sleep(how, &held, nr, a, b, c, d, e, f) : gn_raw6(nr, a, b, c, d, e, f);
 }

@@ -35,7 +35,7 @@ static _Atomic uint64_t interrupts; /* siginterrupt(): signals whose handlers, s
 
 static void trampoline(int sig, siginfo_t *info, void *context);
 
-extern const char gn_outside_begin[], gn_outside_call[], gn_outside_end[];
+extern const char gn_outside_begin[], gn_outside_call[], gn_outside_end[], gn_outside_last[];
 
 static uint64_t bit(int sig)
 {
@@ -125,14 +125,32 @@ void gn_leave_slow(void)
 	}
 }
 
+static uintptr_t pc_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	return context->uc_mcontext.pc;
+#endif
+}
+
+/* Has the kernel done what it was called for, in part or whole, and the thread not yet taken the result? */
+static bool result_waits(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	long rc = (long)context->uc_mcontext.gregs[REG_RAX];
+#elif defined(__aarch64__)
+	long rc = (long)context->uc_mcontext.regs[0];
+#endif
+	uintptr_t pc = pc_of(context);
+
+	return (pc == (uintptr_t)gn_outside_end || pc == (uintptr_t)gn_outside_last) && rc >= 0;
+}
+
 /* Between the last look for work and the system call that would wait for some? [SIG-2] Then the thread goes past that call. */
 static void end_the_wait(ucontext_t *context, uint32_t how, bool restart)
 {
-#if defined(__x86_64__)
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-#elif defined(__aarch64__)
-	uintptr_t pc = context->uc_mcontext.pc;
-#endif
+	uintptr_t pc = pc_of(context);
 
 	if (how == GN_SLEEP_CALL || (how == GN_SLEEP_RESTART && restart) || pc < (uintptr_t)gn_outside_begin || pc > (uintptr_t)gn_outside_call)
 		return;
@@ -162,10 +180,15 @@ static void run(int sig, siginfo_t *info, void *context, uintptr_t handler)
 {
 	struct gn_thread *t = &gn_thread;
 	uint32_t async = atomic_exchange_explicit(&t->async, 0, memory_order_relaxed);
+	struct gn_held *held = result_waits(context) ? t->held : NULL;
 
 	if (async)
 		gn_real.pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+	if (unlikely(held))
+		held->lost = true; /* should the handler jump out */
 	((void (*)(int, siginfo_t *, void *))handler)(sig, info, context);
+	if (unlikely(held))
+		held->lost = false;
 	if (async) {
 		atomic_store_explicit(&t->async, 1, memory_order_relaxed);
 		gn_real.pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);

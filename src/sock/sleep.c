@@ -18,7 +18,7 @@ struct words {
 
 /* Outside; a look for signals that were put off; the call; inside again. A handler that interrupts between gn_outside_begin and gn_outside_call finds
  * that the call was not made, and may move the thread to gn_outside_end (signals.c). The kernel puts a call that it restarts on
- * gn_outside_call again. */
+ * gn_outside_call again. At gn_outside_end, and at gn_outside_last, where it leads, the call is over and its result in the register. */
 static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 {
 	uint32_t depth = atomic_load_explicit(&t->inside, memory_order_relaxed);
@@ -28,8 +28,8 @@ static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 	register long r9 __asm__("r9") = w->f;
 	long ret;
 
-	__asm__ volatile(".globl gn_outside_begin, gn_outside_call, gn_outside_end\n"
-			 ".hidden gn_outside_begin, gn_outside_call, gn_outside_end\n"
+	__asm__ volatile(".globl gn_outside_begin, gn_outside_call, gn_outside_end, gn_outside_last\n"
+			 ".hidden gn_outside_begin, gn_outside_call, gn_outside_end, gn_outside_last\n"
 			 "gn_outside_begin:\n"
 			 "	movl $0, %c[inside](%[t])\n"
 			 "	testl %[signals], %c[due](%[t])\n"
@@ -39,6 +39,7 @@ static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 			 "gn_outside_end:\n"
 			 "	jmp 2f\n"
 			 "1:	movq %[first], %%rax\n"
+			 "gn_outside_last:\n"
 			 "2:	movl %[depth], %c[inside](%[t])\n"
 			 : "=a"(ret)
 			 : "a"(w->nr), "D"(w->a), "S"(w->b), "d"(w->c), "r"(r10), "r"(r8), "r"(r9), [t] "r"(t), [depth] "r"(depth),
@@ -55,8 +56,8 @@ static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 	register long x4 __asm__("x4") = w->e;
 	register long x5 __asm__("x5") = w->f;
 
-	__asm__ volatile(".globl gn_outside_begin, gn_outside_call, gn_outside_end\n"
-			 ".hidden gn_outside_begin, gn_outside_call, gn_outside_end\n"
+	__asm__ volatile(".globl gn_outside_begin, gn_outside_call, gn_outside_end, gn_outside_last\n"
+			 ".hidden gn_outside_begin, gn_outside_call, gn_outside_end, gn_outside_last\n"
 			 "gn_outside_begin:\n"
 			 "	str wzr, [%[t], %[inside]]\n"
 			 "	ldr w9, [%[t], %[due]]\n"
@@ -66,6 +67,7 @@ static GN_ONE_COPY long call_outside(struct gn_thread *t, const struct words *w)
 			 "gn_outside_end:\n"
 			 "	b 2f\n"
 			 "1:	mov x0, %[first]\n"
+			 "gn_outside_last:\n"
 			 "2:	str %w[depth], [%[t], %[inside]]\n"
 			 : "+r"(x0)
 			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), [t] "r"(t), [depth] "r"(depth),
@@ -127,6 +129,7 @@ static void cancelled(void *arg)
 		struct gn_held *held = t->held;
 
 		t->held = held->below;
+		held->lost = true; /* for all we know */
 		undo(held);
 	}
 	atomic_store_explicit(&t->inside, 1, memory_order_relaxed);

@@ -30,6 +30,7 @@ struct gn_held {
 	_Atomic uint32_t *count;             /* this counter is one too high without us; NULL: none */
 	void (*undo)(struct gn_held *held);  /* beside these; NULL: nothing */
 	void (*fork)(struct gn_held *held, enum gn_fork_step step); /* likewise, when a handler forks and both go on in this call */
+	bool lost;                           /* the call was over when its frame was left: nobody knows what it did */
 	bool own;                            /* the counter is this process's alone, and began anew in a forked child */
 	_Atomic uint16_t *seat;              /* likewise this process's sleepers on so->ep; a forked child has another place; NULL: none */
 };

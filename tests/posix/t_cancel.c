@@ -167,6 +167,33 @@ static void cancelled_in_send(struct obs *o)
 	note("the peer reads to the end: %d", peer_done(o) > 0);
 }
 
+/* It had received some of what it waits for. */
+static void *blocked_for_all(void *arg)
+{
+	struct victim *v = arg;
+	char buf[100];
+
+	v->tid = gettid();
+	v->rc = recv(v->fd, buf, sizeof(buf), MSG_WAITALL);
+	return NULL;
+}
+
+static void cancelled_with_bytes_moved(struct obs *o)
+{
+	struct victim v = { .fd = o->fd };
+
+	peer_text(o, op_puts, 0, "0123456789");
+	begin(&v, blocked_for_all);
+	if (!asleep(&v))
+		die("the reader");
+	pthread_cancel(v.t);
+	pthread_join(v.t, NULL);
+	note("cancelled: %d", v.rc == -5);
+	peer_start(o, op_echo, 300, 16);
+	note("turns: %d", turns(o->fd, 300));
+	obs("peer", peer_done(o));
+}
+
 static void cancelled_in_accept(struct obs *o)
 {
 	static const uint32_t kinds[] = { TCP4, TCP6, UNIXP };
@@ -609,6 +636,7 @@ int main(int argc, char **argv)
 	static const struct obs_case cases[] = {
 		{ "cancelled in each call", cancelled_in_each_call, STREAM | SEQ | DGRAM, SLOW },
 		{ "cancelled in send", cancelled_in_send, STREAM | SEQ, SLOW },
+		{ "cancelled with bytes moved", cancelled_with_bytes_moved, STREAM, 0 },
 		{ "cancelled in accept", cancelled_in_accept, SOLO, SLOW },
 		{ "cancelled while busy", cancelled_while_busy, STREAM | SEQ, SLOW },
 		{ "cancelled without waiting", cancelled_without_waiting, STREAM, 0 },

@@ -366,6 +366,52 @@ static void jumps_out_of_send(struct obs *o)
 	note("the peer reads to the end: %d", peer_done(o) > 0);
 }
 
+static long op_drain(struct obs *o, long a, long b)
+{
+	static char buf[65536];
+	ssize_t n, sum = 0;
+
+	(void)a;
+	(void)b;
+	while ((n = recv(o->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		sum += n;
+	return sum > 0;
+}
+
+/* The call has moved bytes when it is left: how many, nobody is told, and the next ones come behind them all the same. */
+static void jump_out_of_much(struct obs *o, bool sending)
+{
+	static char big[16 << 20];
+	struct poke p = { 0 };
+
+	poke_begin(&p, o, SIGUSR1, 1, NULL);
+	if (sigsetjmp(out, 1))
+		note("jumped");
+	else if (sending)
+		obs("sent", send(o->fd, big, sizeof(big), 0));
+	else
+		obs("received", recv(o->fd, big, 100, MSG_WAITALL));
+	poke_end(&p);
+}
+
+static void turns_with_peer(struct obs *o)
+{
+	peer_start(o, op_echo, 300, 16);
+	note("turns: %d", turns(o->fd, 300));
+	obs("peer", peer_done(o));
+}
+
+static void jumps_with_bytes_moved(struct obs *o)
+{
+	handle(SIGUSR1, jumping_handler, 0);
+	peer_text(o, op_puts, 0, "0123456789");
+	jump_out_of_much(o, false);
+	turns_with_peer(o);
+	jump_out_of_much(o, true);
+	note("bytes came: %d", (int)peer(o, op_drain, 0, 0));
+	turns_with_peer(o);
+}
+
 static void jumps_out_of_accept(struct obs *o)
 {
 	static const uint32_t kinds[] = { TCP4, TCP6, UNIXP };
@@ -1068,6 +1114,7 @@ int main(int argc, char **argv)
 		{ "a storm that interrupts", storm_that_interrupts, STREAM, HOT_ONLY | SLOW },
 		{ "jumps", jumps, STREAM | SEQ | DGRAM, SLOW },
 		{ "jumps out of send", jumps_out_of_send, STREAM | SEQ, SLOW },
+		{ "jumps with bytes moved", jumps_with_bytes_moved, STREAM, SLOW },
 		{ "jumps out of accept", jumps_out_of_accept, SOLO, SLOW },
 		{ "jumps at any time", jumps_at_any_time, STREAM | SEQ | DGRAM, HOT_ONLY },
 		{ "a broken pipe in a thread", broken_pipe_in_a_thread, STREAM, 0 },
