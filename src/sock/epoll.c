@@ -102,7 +102,7 @@ static struct gn_watch *watch_find(const struct gn_sock *so, const struct gn_eps
 	struct gn_watch *w;
 
 	for (w = so->watches; w; w = w->of_sock)
-		if (w->set == set && w->fd == fd)
+		if (w->set == set && w->fd == fd && !w->moved)
 			return w;
 	return NULL;
 }
@@ -245,7 +245,7 @@ static void watch_to_ring(struct gn_watch *w)
 {
 	struct gn_epset *set = w->set;
 
-	if (gn_bells_open(set) < 0)
+	if (unlikely(w->moved) || gn_bells_open(set) < 0)
 		return; /* readiness then comes from bells in the program's own set, late but right: [LANE-1] */
 	kernel_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
 	w->ring = true;
@@ -354,7 +354,7 @@ void gn_watches_poke(struct gn_sock *so)
 
 static void watch_leave(struct gn_watch *w)
 {
-	if (!w->ring && !w->deleted)
+	if (!w->ring && !w->deleted && !w->moved)
 		kernel_ctl(w->set, EPOLL_CTL_DEL, w->fd, 0, 0);
 	if (!w->ring)
 		return;
@@ -442,6 +442,38 @@ void gn_watches_drop(struct gn_sock *so)
 	gn_unlock(&gn_watch_lists);
 }
 
+/* Its number is to be another one's. Among the bells, where a watch of that number may be already: then bells are told to both (watch_told). */
+static void watch_renumber(struct gn_watch *w, int fd, bool open)
+{
+	if (w->ring && open)
+		bells_ctl(w, EPOLL_CTL_DEL);
+	else if (w->ring)
+		w->set->haunted = true; /* nobody can take it out of the bells */
+	w->fd = fd;
+	w->moved = true;
+	w->ring = w->ring && !w->deleted;
+	if (w->ring)
+		bells_ctl(w, EPOLL_CTL_ADD);
+}
+
+void gn_watches_renumber(struct gn_sock *so, int from, int to)
+{
+	bool in_kernel = false;
+
+	gn_lock(&gn_watch_lists);
+	for (struct gn_watch *w = so->watches; w; w = w->of_sock) {
+		if (w->fd != from && (from >= 0 || atomic_load(&gn_world.table[w->fd]) == so))
+			continue;
+		gn_lock(&w->set->lock);
+		watch_renumber(w, to, from >= 0);
+		in_kernel |= !w->ring && !w->deleted;
+		gn_unlock(&w->set->lock);
+	}
+	gn_unlock(&gn_watch_lists);
+	if (in_kernel) /* whose set shows it by the old number, and cannot be told otherwise */
+		gn_pin(so, to, GN_WHY_CALL);
+}
+
 static void sock_unlink(struct gn_watch *w)
 {
 	struct gn_watch **at = &w->so->watches;
@@ -469,10 +501,11 @@ void gn_epset_free(struct gn_epset *set)
 	free(set);
 }
 
-void gn_epset_moved(struct gn_epset *set, int fd)
+void gn_epset_renumber(struct gn_epset *set, int from, int to)
 {
 	gn_lock(&set->lock);
-	set->fd = fd;
+	if (from < 0 || set->fd == from)
+		set->fd = to;
 	gn_unlock(&set->lock);
 }
 
@@ -809,7 +842,8 @@ bool gn_bells_harvest(struct gn_epset *set)
 			w->quiet = 0;
 			set->rung_aside |= !gn_all_in_ring(w->so);
 			harvest_one(w, ev[i].events);
-			if (gn_look_at_peer(w->so, w->fd, ev[i].events & ~(uint32_t)EPOLLIN) && unlikely(w->so->watches != w || w->of_sock))
+			if ((gn_look_at_peer(w->so, w->fd, ev[i].events & ~(uint32_t)EPOLLIN) || w->moved) &&
+			    unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
 			if (unlikely(!gn_tx_shared(w->so)) && !w->kernel_out) /* it may have gone back just now: room is the kernel's news then */
 				bells_ctl(w, EPOLL_CTL_MOD);

@@ -19,6 +19,7 @@ struct gn_watch {
 	epoll_data_t data;
 	bool ring;                         /* in the bells, not in the program's set */
 	bool deleted;                      /* by the program; it stays among the bells, for programs that add again soon */
+	bool moved;                        /* the program has closed the number it was added by, and another one of the file is open */
 	bool cold;                         /* armed and left to its bell */
 	bool off;                          /* one-shot, fired */
 	bool kernel_out;                   /* the bells watch the kernel socket for room */

@@ -312,6 +312,8 @@ static void sock_fd_moved(struct gn_sock *so, int from, int to)
 		gn_epset_fd_moved(so->set, from, to);
 		return;
 	}
+	if (so->watches && so->after == to)
+		gn_watches_renumber(so, from, to);
 	gn_dgram_fd_moved(so, from, to);
 	gn_queue_fd_moved(so, from, to);
 }

@@ -441,6 +441,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only 
 /* epoll.c */
 void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
+void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
 bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty: promote it a little later */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
@@ -448,7 +449,7 @@ void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
 void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor, or the program's that was closed meanwhile */
-void gn_epset_moved(struct gn_epset *set, int fd);     /* the program has closed its descriptor, while a thread waits on the set */
+void gn_epset_renumber(struct gn_epset *set, int from, int to); /* the program's, as gn_watches_renumber() */
 
 /* epoll_fork.c */
 extern _Atomic uint32_t gn_watch_lists;                  /* lock, taken before any set's: the lists that hang off endpoints */

@@ -2,7 +2,7 @@
 /* From descriptors to endpoints: see sock.h. */
 #include <string.h>
 
-#include "sock/sock.h"
+#include "sock/sleep.h"
 
 #define CHUNK 64
 #define HIDDEN_FROM 960 /* as gn_fd_raise() */
@@ -121,6 +121,21 @@ static void used(int fd)
 		gn_world.used_fds = (uint32_t)fd + 1;
 }
 
+/* `from` is about to be closed, or was, behind our back (-1), and the file stays open: nothing of ours may go on using that number, which will be
+ * another file's. */
+static void renumber(struct gn_sock *so, int from)
+{
+	bool is_set = so->kind == GN_KIND_EPOLL;
+	int to = is_set || so->watches ? gn_fd_still(so, -1) : -1;
+
+	if (to < 0)
+		return;
+	if (is_set)
+		gn_epset_renumber(so->set, from, to);
+	else
+		gn_watches_renumber(so, from, to);
+}
+
 /* Somebody is in a call on the endpoint still, asleep most likely: as in the kernel, it goes on with the file that was closed, and the peer
  * hears of the end when that call is over. False: nobody is, or no descriptor is left to keep the file by. */
 static bool calls_go_on(struct gn_sock *so, int fd)
@@ -134,12 +149,11 @@ static bool calls_go_on(struct gn_sock *so, int fd)
 		return false;
 	gn_hide(after);
 	so->after = after;
+	renumber(so, fd);
 	gn_lock(&gn_world.big);
 	so->next_late = gn_world.late;
 	gn_world.late = so;
 	gn_unlock(&gn_world.big);
-	if (so->kind == GN_KIND_EPOLL)
-		gn_epset_moved(so->set, after);
 	return true;
 }
 
@@ -150,8 +164,10 @@ static void entry_drop(struct gn_sock *so, int fd)
 	gn_lock(&gn_world.big);
 	last = --so->fds == 0;
 	gn_unlock(&gn_world.big);
-	if (!last)
+	if (!last) {
+		renumber(so, fd);
 		return;
+	}
 	if (!calls_go_on(so, fd))
 		gn_last_close(so, fd);
 	gn_put(so);

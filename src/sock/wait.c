@@ -372,15 +372,15 @@ bool gn_is_only_waiter(const struct gn_sock *so)
 }
 
 /* The last sleeper to leave takes the bell out; one that leaves others asleep asks for the next bell on their behalf, for the kernel may
- * have woken only one. The flag is taken back only where it can be nobody else's: one that went to sleep since, or a set, may rely on it, and a
- * bell too many is only a look too many. */
+ * have woken only one. The flag is taken back only where it can be nobody else's: one that went to sleep since, or a set that has left this
+ * ring to its bell, may rely on it, and a bell too many is only a look too many. */
 static void wake_up(struct gn_sock *so, int fd, const struct sleep *s, _Atomic uint32_t *parked)
 {
 	bool last = gn_sleep_end(so);
 
 	if (!last)
 		atomic_store(parked, 1);
-	else if (gn_is_only_waiter(so))
+	else if (!so->watches && gn_is_only_waiter(so))
 		atomic_store(parked, 0);
 	if (last && s->rc > 0) {
 		gn_rx_lock(so, fd);

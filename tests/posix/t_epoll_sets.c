@@ -235,6 +235,97 @@ static void two_descriptors(struct obs *o)
 	o->fd = -1;
 }
 
+/* The number that a registration was made by becomes another socket's, while a copy holds the first one open. */
+static void number_reused(struct obs *o)
+{
+	int copy = dup(o->fd), ep = ep_of(o->fd, EPOLLIN | EPOLLET), other[2];
+	struct waiter w;
+	char text[32] = "";
+
+	show("at first", ep, 0);
+	obs("close", close(o->fd));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, other))
+		die("socketpair");
+	note("the same number: %d", other[0] == o->fd);
+	obs_send(other[1], "the other's", 0);
+	waiter_start(&w, ep, wait_once);
+	peer_text(o, op_puts, 0, "x");
+	pthread_join(w.thread, NULL);
+	obs_events("woken", w.n, w.ev.events);
+	note("by the first one's data: %d", w.ev.data.u64 == (uint64_t)o->fd);
+	obs_recv(copy, 10, 0);
+	obs_recv(other[0], sizeof(text), 0);
+	obs_poll(other[0], POLLIN | POLLOUT);
+	obs_send(other[1], "more", MSG_NOSIGNAL);
+	obs_recv(other[0], sizeof(text), MSG_DONTWAIT);
+	obs("add the other", ep_add(ep, other[0], EPOLLIN, 7));
+	obs("close the copy", close(copy));
+	waiter_start(&w, ep, wait_once);
+	obs_send(other[1], "again", MSG_NOSIGNAL);
+	pthread_join(w.thread, NULL);
+	obs_events("woken by the other", w.n, w.ev.events);
+	o->fd = -1;
+}
+
+/* The set's own number is closed and becomes a socket's; a copy goes on. */
+static void set_renumbered(struct obs *o)
+{
+	int first = ep_of(o->fd, EPOLLIN), ep = dup(first), other[2];
+	struct waiter w;
+
+	obs("close", close(first));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, other))
+		die("socketpair");
+	note("the same number: %d", other[0] == first);
+	show("quiet", ep, 0);
+	waiter_start(&w, ep, wait_once);
+	peer_text(o, op_puts, 0, "x");
+	pthread_join(w.thread, NULL);
+	obs_events("woken", w.n, w.ev.events);
+	obs_recv(o->fd, 10, 0);
+	obs("add", ep_add(ep, other[1], EPOLLIN, 7));
+	obs_send(other[0], "y", 0);
+	show("the new one", ep, 3000);
+}
+
+/* As warm_pair(), in this thread alone. */
+static void warm_alone(const int fd[2])
+{
+	char c = 'w';
+
+	for (int i = 0; i < 2 * OBS_WARM; i++)
+		if (send(fd[i % 2], &c, 1, 0) != 1 || recv(fd[1 - i % 2], &c, 1, 0) != 1)
+			die("warming up");
+}
+
+/* One of many that has been quiet for long, and was waited for by a call of its own in between, which ended without data. */
+static void quiet_one(struct obs *o)
+{
+	enum { OTHERS = 6, LOOKS = 400 };
+	struct timeval ms = { 0, 20000 };
+	int pair[OTHERS][2], ep = ep_of(o->fd, EPOLLIN);
+
+	for (int i = 0; i < OTHERS; i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair[i]))
+			die("socketpair");
+		warm_alone(pair[i]);
+		ep_add(ep, pair[i][0], EPOLLIN, 1000);
+	}
+	for (int i = 0; i < LOOKS; i++) {
+		struct epoll_event ev;
+		char c;
+
+		if (send(pair[0][1], "x", 1, 0) != 1 || epoll_wait(ep, &ev, 1, 3000) != 1 || recv(pair[0][0], &c, 1, 0) != 1)
+			die("the busy one");
+	}
+	if (setsockopt(o->fd, SOL_SOCKET, SO_RCVTIMEO, &ms, sizeof(ms)))
+		die("SO_RCVTIMEO");
+	obs_recv(o->fd, 10, 0);
+	peer_text(o, op_puts, 0, "y");
+	show("woken", ep, 3000);
+	obs_recv(o->fd, 10, 0);
+}
+
 struct change {
 	struct waiter *w;
 	struct obs *o;
@@ -894,6 +985,9 @@ int main(int argc, char **argv)
 		{ "exclusive sleepers", exclusive_asleep, STREAM | UDP4, 0 },
 		{ "one-shot among threads", one_shot_threads, STREAM, THREADS },
 		{ "two descriptors of one socket", two_descriptors, STREAM | UDP4, 0 },
+		{ "a number that another socket gets", number_reused, STREAM | SEQP, 0 },
+		{ "a set by another number", set_renumbered, STREAM, 0 },
+		{ "a quiet one of many", quiet_one, STREAM | SEQP, 0 },
 		{ "removed while somebody sleeps", removed_asleep, STREAM | UDP4, 0 },
 		{ "closed while somebody sleeps", closed_asleep, STREAM, 0 },
 		{ "modified while somebody sleeps", modified_asleep, STREAM | UDP4 | SEQP, 0 },
