@@ -10,6 +10,8 @@
 #define GN_END (GN_OTHER_LANE - 1) /* end of file, or of the peer's reading */
 #define GN_NONE_WANTED (GN_OTHER_LANE - 2) /* asked for no bytes, and there are some */
 
+#define GN_LOOK_EVERY 64 /* operations without progress between two looks whether the peer lives */
+
 /* A place in a vector of buffers. */
 struct gn_cursor {
 	const struct iovec *iov;

@@ -17,6 +17,7 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 	uint64_t room = gn_record_room(io->total);
 	uint32_t len = (uint32_t)io->total;
 	struct gn_ring body = half->ring;
+	int64_t space;
 
 	if ((room > gn_ring_room(&so->tx) || atomic_load(&so->tx.dir->consent) == GN_CONSENT_REFUSED) && !atomic_load(&so->tx.dir->deaf))
 		gn_tx_back(so, fd);
@@ -28,9 +29,11 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 		return GN_END;
 	if (unlikely(io->bad))
 		return -EFAULT;
-	if (gn_ring_space(&half->ring, &so->tx) < 0)
+	space = gn_ring_space(&half->ring, &so->tx);
+	so->stalls = half->ring.seen == body.seen ? so->stalls + 1 : 0;
+	if (space < 0)
 		return -ECONNRESET;
-	if ((uint64_t)gn_ring_space(&half->ring, &so->tx) < room)
+	if ((uint64_t)space < room)
 		return -EAGAIN;
 	gn_ring_put(&half->ring, &so->tx, 0, &len, sizeof len);
 	body.own += sizeof len;
@@ -51,6 +54,10 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_tx_lock(so, fd);
 		n = put_record(so, fd, io);
 		gn_unlock(&so->ep->tx.lock);
+		if (unlikely(so->stalls >= GN_LOOK_EVERY)) { /* who was killed has said nothing in shared memory */
+			so->stalls = 0;
+			gn_check_peer(so, fd, true);
+		}
 		if (n == GN_END || n == -EPIPE) /* an error that waits goes first */
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n != -EAGAIN)
@@ -190,7 +197,7 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (atomic_load(&so->ep->rx.shut))
 			return 0;
 		if (gn_io_nonblock(so, io->flags)) {
-			if (++so->empties % 64 == 0)
+			if (++so->empties % GN_LOOK_EVERY == 0)
 				gn_check_peer(so, fd, true);
 			return -EAGAIN;
 		}

@@ -10,7 +10,6 @@
 #include "sock/sleep.h"
 
 #define PIECE (32u << 10) /* published at once: the reader copies one piece out while the writer copies the next one in */
-#define LOOK_EVERY 64     /* operations without progress between two looks whether the peer lives */
 
 /* Room for at least one byte, and at most `want`; looks at the reader's index only when it must. */
 static int64_t room_for(struct gn_sock *so, size_t want)
@@ -20,7 +19,7 @@ static int64_t room_for(struct gn_sock *so, size_t want)
 	uint32_t before = r->seen;
 	int64_t room;
 
-	if (known >= want && ++so->stalls % LOOK_EVERY)
+	if (known >= want && ++so->stalls % GN_LOOK_EVERY)
 		return (int64_t)want;
 	room = gn_ring_space(r, &so->tx);
 	if (r->seen != before)
@@ -128,7 +127,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		return send_nothing(so, fd, io);
 	for (;;) {
 		n = put_pieces(so, fd, &c, io->total, &done);
-		if (so->stalls >= LOOK_EVERY) {
+		if (so->stalls >= GN_LOOK_EVERY) {
 			so->stalls = 0;
 			gn_check_peer(so, fd, true);
 		}
@@ -372,7 +371,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))
 			return done ? (ssize_t)done : gn_recv_end(so, fd);
 		if (gn_io_nonblock(so, io->flags)) {
-			if (++so->empties % LOOK_EVERY == 0)
+			if (++so->empties % GN_LOOK_EVERY == 0)
 				gn_check_peer(so, fd, true);
 			return done ? (ssize_t)done : -EAGAIN;
 		}

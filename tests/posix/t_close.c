@@ -250,6 +250,20 @@ static long op_die(struct obs *o, long a, long b)
 	return 0;
 }
 
+/* One that sends again and again, without asking whether it may, hears of it too. */
+static void killed_peer_of_a_busy_sender(struct obs *o)
+{
+	int64_t end = deadline_ms();
+	ssize_t n;
+
+	peer_start(o, op_die, 0, 0);
+	waitpid(o->pid, NULL, 0);
+	do {
+		n = send(o->fd, "12345678", 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while ((n == 8 || errno == EAGAIN) && now_ms() < end);
+	note("an error came: %d", n < 0 && errno != EAGAIN);
+}
+
 /* The peer is gone by kill -9; its end is closed by the kernel. */
 static void killed_peer(struct obs *o)
 {
@@ -362,6 +376,7 @@ int main(int argc, char **argv)
 		{ "close wakes the peer's writer", writer_wakes_when_peer_closes, STREAM, 0 },
 		{ "close twice", twice_and_after, STREAM, 0 },
 		{ "kill -9 of the peer", killed_peer, STREAM | SEQ, 0 },
+		{ "kill -9 of a busy sender's peer", killed_peer_of_a_busy_sender, STREAM | SEQ, 0 },
 		{ "kill -9 of the peer with data unread", killed_peer_unread, STREAM, 0 },
 		{ "a server that is killed and comes again", comes_again, TCP4 | TCP6 | UNIXP, 0 },
 		{ "the last process that has it exits", exit_closes, STREAM, 0 },
