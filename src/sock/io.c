@@ -567,10 +567,13 @@ static int error_first(struct gn_sock *so, int fd, int flags)
 
 int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout)
 {
-	uint64_t deadline = timeout ? gn_now_ns() + (uint64_t)timeout->tv_sec * GN_NS_PER_S + (uint64_t)timeout->tv_nsec : UINT64_MAX;
+	uint64_t deadline = gn_deadline_of(timeout);
 	unsigned int done = 0;
-	ssize_t rc = error_first(so, fd, flags);
+	ssize_t rc;
 
+	if (!gn_timeout_is_valid(timeout))
+		return -EINVAL;
+	rc = error_first(so, fd, flags);
 	while (rc >= 0 && done < count && done < IOV_MAX) {
 		rc = gn_recvmsg(so, fd, &msgs[done].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (rc < 0)
@@ -583,7 +586,7 @@ int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int c
 	}
 	if (unlikely(rc < 0 && rc != -EAGAIN && done) && (gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir || so->dgram))
 		atomic_store(&so->ep->so_error, (uint32_t)-rc); /* for the next call to tell */
-	if (timeout && done) {
+	if (deadline != UINT64_MAX && done) {
 		uint64_t now = gn_now_ns();
 
 		*timeout = gn_timespec(deadline > now ? deadline - now : 0);

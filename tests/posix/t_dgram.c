@@ -302,7 +302,7 @@ static void several_at_once(struct obs *o)
 	char bufs[4][8];
 	struct iovec v[4];
 	struct mmsghdr m[4];
-	struct timespec zero = { 0 };
+	struct timespec zero = { 0 }, ages = { INT64_MAX, 0 };
 
 	memset(m, 0, sizeof(m));
 	for (int i = 0; i < 4; i++) {
@@ -330,6 +330,10 @@ static void several_at_once(struct obs *o)
 	settle(o->fd);
 	obs("recvmmsg with a timeout", recvmmsg(o->fd, m, 1, 0, &zero));
 	obs("recvmmsg 0", recvmmsg(o->fd, m, 0, 0, NULL));
+	peer(o, op_send, 8, 0);
+	peer(o, op_send, 8, 0);
+	obs("recvmmsg with all the time there is", recvmmsg(o->fd, m, 2, 0, &ages));
+	obs("recvmmsg with no time", recvmmsg(o->fd, m, 2, 0, &(struct timespec){ 0, -1 }));
 	obs("sendmmsg 0", sendmmsg(o->fd, m, 0, 0));
 }
 
