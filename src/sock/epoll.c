@@ -941,13 +941,26 @@ static bool urgent_mend(struct gn_epset *set, struct epoll_event *ev)
 	return ev->events;
 }
 
+static bool is_ready_in_kernel(const struct gn_watch *w)
+{
+	struct pollfd p = {w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), 0};
+
+	return gn_sys_poll(&p, 1, 0) > 0;
+}
+
+/* One has fired. Of several with the same data nobody can tell which: one that is ready. */
 static void oneshot_note(struct gn_epset *set, const struct epoll_event *ev)
 {
-	struct gn_watch *w;
+	struct gn_watch *w, *fired = NULL;
 
-	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if ((w->events & EPOLLONESHOT) && w->data.u64 == ev->data.u64)
-			w->off = true;
+	for (w = set->kernel.next; w != &set->kernel; w = w->next) {
+		if (!(w->events & EPOLLONESHOT) || w->off || w->data.u64 != ev->data.u64)
+			continue;
+		if (!fired || (!is_ready_in_kernel(fired) && is_ready_in_kernel(w)))
+			fired = w;
+	}
+	if (fired)
+		fired->off = true;
 }
 
 /* Takes our own descriptor out of what the kernel returned. True: the bells rang. */

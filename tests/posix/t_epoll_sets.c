@@ -326,6 +326,24 @@ static void quiet_one(struct obs *o)
 	obs_recv(o->fd, 10, 0);
 }
 
+/* One-shots with the same data: what one of them has fired is nothing to the other. */
+static void alike(struct obs *o)
+{
+	int ep = epoll_create1(EPOLL_CLOEXEC), other[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, other))
+		die("socketpair");
+	obs("add one", ep_add(ep, o->fd, EPOLLIN | EPOLLONESHOT, 7));
+	obs("add the other", ep_add(ep, other[0], EPOLLIN | EPOLLONESHOT, 7));
+	obs_send(other[1], "x", 0);
+	show("the other", ep, 3000);
+	show("it is off", ep, 0);
+	warm(o);
+	peer_text(o, op_puts, 0, "y");
+	show("the one", ep, 3000);
+	show("both are off", ep, 0);
+}
+
 struct change {
 	struct waiter *w;
 	struct obs *o;
@@ -987,6 +1005,7 @@ int main(int argc, char **argv)
 		{ "two descriptors of one socket", two_descriptors, STREAM | UDP4, 0 },
 		{ "a number that another socket gets", number_reused, STREAM | SEQP, 0 },
 		{ "a set by another number", set_renumbered, STREAM, 0 },
+		{ "one-shots that look alike", alike, STREAM | SEQP, 0 },
 		{ "a quiet one of many", quiet_one, STREAM | SEQP, 0 },
 		{ "removed while somebody sleeps", removed_asleep, STREAM | UDP4, 0 },
 		{ "closed while somebody sleeps", closed_asleep, STREAM, 0 },
