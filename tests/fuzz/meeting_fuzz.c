@@ -157,8 +157,8 @@ static void foe_says(struct rig *r, uint8_t how, const uint8_t *data, size_t len
 	if (count) {
 		msg.msg_control = &control;
 		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fd, count * sizeof(int));
+		control.align = (struct cmsghdr){CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.align), fd, count * sizeof(int));
 	}
 	(void)!sendmsg(r->foe, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	for (size_t i = 0; i < count; i++)

@@ -290,6 +290,40 @@ static void asked_for(struct obs *o, int name)
 	}
 }
 
+static long op_send_credentials(struct obs *o, long a, long b)
+{
+	struct ucred me = { getpid(), getuid(), getgid() };
+	union {
+		char bytes[CMSG_SPACE(sizeof(me))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+	struct iovec v = { (void *)"signed", 6 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+
+	(void)a;
+	(void)b;
+	control.align = (struct cmsghdr){ CMSG_LEN(sizeof(me)), SOL_SOCKET, SCM_CREDENTIALS };
+	memcpy(CMSG_DATA(&control.align), &me, sizeof(me));
+	return sendmsg(o->fd, &m, MSG_NOSIGNAL);
+}
+
+/* Credentials that the sender states itself, to who did not ask for them, and who then does. */
+static void signed_messages(struct obs *o)
+{
+	int one = 1;
+
+	obs("peer sends", peer(o, op_send_credentials, 0, 0));
+	obs_control(o->fd, 200, 0);
+	peer_text(o, op_puts, 0, "plain");
+	obs_control(o->fd, 200, 0);
+	obs("set", setsockopt(o->fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)));
+	obs("peer sends", peer(o, op_send_credentials, 0, 0));
+	obs_control(o->fd, 200, MSG_PEEK);
+	obs_control(o->fd, 200, 0);
+	obs("peer sends", peer(o, op_send_credentials, 0, 0));
+	obs_control(o->fd, CMSG_SPACE(sizeof(struct ucred)) - 8, 0);
+}
+
 static void pidfds(struct obs *o)
 {
 	asked_for(o, SO_PASSPIDFD);
@@ -402,6 +436,7 @@ int main(int argc, char **argv)
 		{ "a listener", a_listener, PAIR, 0 },
 		{ "a socket passed and used", itself_elsewhere, PAIR, 0 },
 		{ "credentials", credentials, LOCAL | SEQP | DGPAIR, 0 },
+		{ "SCM_CREDENTIALS", signed_messages, LOCAL | SEQP | DGPAIR, 0 },
 		{ "SO_PASSPIDFD", pidfds, LOCAL | SEQP | DGPAIR, 0 },
 		{ "SO_INQ", unread_too, LOCAL, 0 },
 		{ "options of a listener", options_of_a_listener, SOLO, 0 },
