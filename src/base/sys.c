@@ -27,6 +27,17 @@ ssize_t gn_sys_read_file(const char *path, char *buf, size_t size)
 	return (ssize_t)used;
 }
 
+bool gn_sys_proc_is_ours(void)
+{
+	char text[16];
+	ssize_t len = gn_sys_readlink("/proc/self", text, sizeof(text));
+	pid_t pid = 0;
+
+	for (ssize_t i = 0; i < len; i++)
+		pid = pid * 10 + (text[i] - '0');
+	return len > 0 && pid == gn_sys_getpid();
+}
+
 int gn_sys_read_number(const char *path, long *value)
 {
 	char text[32];

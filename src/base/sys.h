@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -485,6 +486,9 @@ static inline _Noreturn void gn_sys_exit_group(int status)
 
 /* Whole contents of a small file, cut at `size` - 1 bytes and ended by a NUL: for /proc. Bytes read, or -errno. */
 ssize_t gn_sys_read_file(const char *path, char *buf, size_t size);
+
+/* Do the numbers of processes in /proc mean what they mean to us? Not where it was mounted in another process namespace, or not at all. */
+bool gn_sys_proc_is_ours(void);
 
 /* The number that a file of one decimal number holds, as in /proc/sys; -errno, or -EINVAL when it is not one. */
 int gn_sys_read_number(const char *path, long *value);

@@ -12,6 +12,7 @@
 
 __thread uint32_t gn_owner_known;
 static bool births_noted;
+static const _Atomic uint32_t *strangers; /* gn_lock_strangers() */
 static uint64_t fork_begun; /* ticks; of the last fork that began here or in the parent whose copy this is */
 
 #define SPINS 200
@@ -26,6 +27,8 @@ static const char *task_stat(uint32_t tid, char text[512])
 	char path[32], *p;
 	ssize_t n;
 
+	if (!gn_sys_proc_is_ours())
+		return NULL;
 	snprintf(path, sizeof path, "/proc/%u/stat", tid);
 	n = gn_sys_read_file(path, text, 512);
 	p = n > 0 ? strrchr(text, ')') : NULL;
@@ -100,6 +103,11 @@ void gn_births_note(bool on)
 	births_noted = on;
 }
 
+void gn_lock_strangers(const _Atomic uint32_t *flag)
+{
+	strangers = flag;
+}
+
 /* Who was killed is still there for kill(2) until its parent has waited for it, but runs no more. */
 static bool is_zombie(uint32_t tid)
 {
@@ -118,8 +126,10 @@ static bool owner_is_dead(uint32_t word)
 {
 	uint32_t tid = word & GN_LOCK_TID, born = (word & ~GN_LOCK_WAITERS) >> GN_LOCK_BIRTH_SHIFT, now;
 
-	if (!tid || gn_task_is_dead(tid))
-		return tid;
+	if (!tid || (strangers && atomic_load(strangers)))
+		return false;
+	if (gn_task_is_dead(tid))
+		return true;
 	now = born ? birth(tid) : 0;
 	return now && !is_birth(born, now); /* the id is somebody else's now */
 }

@@ -37,6 +37,9 @@ static inline uint32_t gn_tid(void)
  * is held. */
 void gn_births_note(bool on);
 
+/* Where this word is not 0, ids are of several process namespaces and tell nothing: no owner passes for dead. */
+void gn_lock_strangers(const _Atomic uint32_t *flag);
+
 /* Gone, or a zombie. Unreadable /proc: who is a zombie passes for alive. */
 bool gn_task_is_dead(uint32_t tid);
 

@@ -2,6 +2,7 @@
 /* The robust lock: taken over from the dead, even when their id is somebody else's by then, and from nobody who lives. */
 #include <errno.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -86,6 +87,63 @@ GN_TEST(a_living_owner_is_waited_for)
 GN_TEST(who_writes_a_birth_long_after_it_is_not_taken_for_another)
 {
 	living_owner(60000);
+}
+
+/* Its relatives, and /proc, may be of another process namespace. The child's exit status: 0, or 1: the lock was taken from the living. */
+static int in_a_namespace(void)
+{
+	pid_t owner;
+
+	gn_births_note(true);
+	gn_owner_ask();
+	gn_lock_forks();
+	owner = fork();
+	if (owner == 0) {
+		gn_lock_forked();
+		gn_lock(lock);
+		usleep(200000);
+		gn_unlock(lock);
+		_exit(0);
+	}
+	while (!atomic_load(lock))
+		;
+	return gn_lock_inherits(lock);
+}
+
+GN_TEST(numbers_in_a_foreign_proc_are_not_believed)
+{
+	int status;
+	pid_t pid;
+
+	begin();
+	if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0) {
+		gn_unit_skip("numbers_in_a_foreign_proc_are_not_believed", "no namespaces");
+		return;
+	}
+	pid = fork();
+	if (pid == 0)
+		_exit(in_a_namespace());
+	waitpid(pid, &status, 0);
+	ck_assert_int_eq(status, 0);
+}
+
+GN_TEST(no_owner_is_dead_among_strangers)
+{
+	static _Atomic uint32_t strange = 1;
+	pid_t pid;
+
+	begin();
+	gn_lock_strangers(&strange);
+	pid = die_holding();
+	waitpid(pid, NULL, 0);
+	pid = fork();
+	if (pid == 0) {
+		usleep(50000);
+		atomic_store(lock, 0);
+		_exit(0);
+	}
+	ck_assert(!gn_lock_inherits(lock));
+	waitpid(pid, NULL, 0);
 }
 
 GN_TEST(who_has_a_dead_owners_id_is_not_taken_for_it)

@@ -19,6 +19,8 @@ static pid_t parent_of(pid_t pid)
 	ssize_t n;
 	int fd;
 
+	if (!gn_sys_proc_is_ours())
+		return 0;
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	fd = gn_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)

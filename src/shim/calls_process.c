@@ -24,11 +24,13 @@ INTERPOSE(pid_t, _Fork, (void))
 	return gn_fork(gn_real._Fork);
 }
 
-/* vfork returns twice on one stack, so nothing may stand between it and its caller: note that our memory is lent, and jump. */
+/* vfork returns twice on one stack, so nothing may stand between it and its caller: note that our memory is lent, and jump. Where to is looked for
+ * at the first call, which may come from another library's constructor, before ours. */
 extern void *gn_real_vfork;
 __attribute__((visibility("hidden"))) void *gn_real_vfork;
 
-__attribute__((constructor(101))) static void vfork_find(void)
+void gn_vfork_find(void);
+__attribute__((visibility("hidden"))) void gn_vfork_find(void)
 {
 	gn_real_vfork = dlsym(RTLD_NEXT, "vfork");
 }
@@ -42,14 +44,25 @@ __asm__(".text\n"
 #if defined(__x86_64__)
 	"	endbr64\n"
 	"	movl $1, gn_world_lent(%rip)\n"
-	"	jmp *gn_real_vfork(%rip)\n"
+	"	cmpq $0, gn_real_vfork(%rip)\n"
+	"	jne 1f\n"
+	"	subq $8, %rsp\n"
+	"	call gn_vfork_find\n"
+	"	addq $8, %rsp\n"
+	"1:	jmp *gn_real_vfork(%rip)\n"
 #elif defined(__aarch64__)
 	"	adrp x1, gn_world_lent\n"
 	"	mov w2, #1\n"
 	"	str w2, [x1, #:lo12:gn_world_lent]\n"
 	"	adrp x1, gn_real_vfork\n"
 	"	ldr x1, [x1, #:lo12:gn_real_vfork]\n"
-	"	br x1\n"
+	"	cbnz x1, 1f\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	bl gn_vfork_find\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	adrp x1, gn_real_vfork\n"
+	"	ldr x1, [x1, #:lo12:gn_real_vfork]\n"
+	"1:	br x1\n"
 #endif
 	".size vfork, . - vfork\n");
 

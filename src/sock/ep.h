@@ -124,6 +124,7 @@ struct gn_pool {
 	uint32_t ep_size; /* sizeof(struct gn_ep) */
 	_Atomic uint32_t hint, used;
 	_Atomic uint32_t forking; /* processes with epoll sets that are being forked: see gn_family_is_alone() */
+	_Atomic uint32_t strange; /* the relatives are in several process namespaces: a pid does not tell who is dead */
 	alignas(4096) struct gn_ep ep[];
 };
 

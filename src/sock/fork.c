@@ -65,6 +65,7 @@ static bool handlers_stand;
 /* Of the thread that forks. */
 static __thread __attribute__((tls_model("initial-exec"))) struct {
 	bool by_handlers;     /* they are to do their part */
+	bool unseen;          /* and all of it: libc forks by itself, or for somebody who does not call us */
 	bool has_sets;
 	struct gn_sock *over; /* what was held and is to be let go of */
 } forking;
@@ -205,8 +206,16 @@ static void process_begins(void)
 	gn_signals_forked();
 }
 
+/* Of another process namespace than its parent's the kernel tells no parent. */
+static void note_strangers(void)
+{
+	if (gn_world.pool && gn_raw3(SYS_getppid, 0, 0, 0) == 0)
+		atomic_store(&gn_world.pool->strange, 1);
+}
+
 static void begin_child(void)
 {
+	note_strangers();
 	process_begins();
 	if (forking.has_sets)
 		gn_family_forked();
@@ -218,23 +227,35 @@ static void begin_child(void)
 	gn_table_late(true);
 }
 
+/* What forks without us, a library that found libc's fork() by itself, makes a child all the same. */
 static void before_handler(void)
 {
-	if (forking.by_handlers)
+	forking.unseen = !forking.by_handlers && enter();
+	if (forking.by_handlers || forking.unseen)
 		hold();
 }
 
+/* Whether there is a child is not told here: one too many is slow and right. */
 static void parent_handler(void)
 {
-	if (forking.by_handlers)
+	if (forking.by_handlers || forking.unseen)
 		release_all();
+	if (!forking.unseen)
+		return;
+	forking.unseen = false;
+	end_parent(false);
+	leave();
 }
 
 static void child_handler(void)
 {
-	if (forking.by_handlers)
+	if (forking.by_handlers || forking.unseen)
 		begin_child();
 	forking.by_handlers = false;
+	if (!forking.unseen)
+		return;
+	forking.unseen = false;
+	leave();
 }
 
 void gn_fork_handlers(void)

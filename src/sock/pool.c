@@ -31,6 +31,7 @@ static struct gn_pool *pool_get(void)
 	gn_world.pool->magic = GN_POOL_MAGIC;
 	gn_world.pool->slots = GN_POOL_SLOTS;
 	gn_world.pool->ep_size = sizeof(struct gn_ep);
+	gn_lock_strangers(&gn_world.pool->strange);
 	if (gn_fd_is_scarce()) { /* gnezdo ss does not find us then */
 		gn_sys_close(fd);
 		return gn_world.pool;
@@ -45,6 +46,8 @@ static bool slot_is_orphan(struct gn_ep *ep)
 {
 	uint32_t known = 0;
 
+	if (atomic_load(&gn_world.pool->strange))
+		return false;
 	for (int i = 0; i < GN_HOLDERS; i++) {
 		pid_t pid = atomic_load(&ep->pid[i]);
 
@@ -193,6 +196,8 @@ static bool seat_seize(_Atomic int32_t *seat)
 
 void gn_ep_reap(struct gn_ep *ep)
 {
+	if (atomic_load(&gn_world.pool->strange))
+		return;
 	for (int i = 0; i < GN_HOLDERS; i++) {
 		if (!seat_seize(&ep->pid[i]))
 			continue;

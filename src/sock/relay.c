@@ -345,7 +345,7 @@ void gn_forward_callers(int private_fd)
 	gn_world.stats = false;
 	gn_raw3(SYS_setsid, 0, 0, 0);
 	for (; c >= 0; c = next_caller(private_fd, &name)) {
-		if (gn_real.fork() == 0) {
+		if (gn_real._Fork() == 0) { /* counted nowhere: it has the caller alone */
 			close_others(c, c);
 			forward_main(c, &name);
 		}

@@ -3,7 +3,9 @@
 /* fork: both processes go on with one connection; pre-fork servers on one listener; a child for each client. */
 #include "obs.h"
 
+#include <dlfcn.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -460,6 +462,48 @@ static void number_comes_again(struct obs *o)
 	}
 }
 
+/* There the numbers of relatives mean nothing, or others. */
+static void another_process_namespace(struct obs *o)
+{
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) && unshare(CLONE_NEWUSER | CLONE_NEWPID)) {
+		note("no namespaces");
+		return;
+	}
+	peer_start(o, op_echo, 600, 16);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		exit(turns(o->fd, 300) == 300 ? 0 : 1);
+	}
+	obs("child", obs_wait(pid));
+	note("parent %d", turns(o->fd, 300));
+	obs("peer", peer_done(o));
+}
+
+/* The child closes its copies, with nothing of ours between it and libc's fork. */
+static void fork_inside_libc(struct obs *o)
+{
+	void *libc = dlopen("libc.so.6", RTLD_LAZY), *found = libc ? dlsym(libc, "fork") : NULL;
+	pid_t (*past_us)(void), pid;
+
+	if (!found)
+		die("dlsym");
+	memcpy(&past_us, &found, sizeof past_us);
+	pid = past_us();
+	if (pid == 0) {
+		closefrom(3);
+		_exit(0);
+	}
+	obs("child", obs_wait(pid));
+	obs_send(o->fd, "the parent's is unharmed", 0);
+	obs("peer recv", peer(o, op_recv, 100, 0));
+	note("peer has %s", o->say);
+	peer_text(o, op_puts, 0, "both ways");
+	obs_recv(o->fd, 100, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -478,6 +522,8 @@ int main(int argc, char **argv)
 		{ "a child for each of 300", a_child_for_each_of_300, TCP4 | UNIXP, HOT_ONLY | SLOW },
 		{ "a daemon", daemonized_server, TCP4 | UNIXP, 0 },
 		{ "vfork", vfork_child, STREAM, 0 },
+		{ "another process namespace", another_process_namespace, STREAM | SEQP, 0 },
+		{ "inside libc", fork_inside_libc, STREAM, 0 },
 		{ "a process number that comes again", number_comes_again, STREAM, 0 },
 		{ 0 },
 	};
