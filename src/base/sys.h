@@ -463,6 +463,12 @@ static inline int gn_sys_pidfd_open(pid_t pid, unsigned int flags)
 	return (int)gn_raw3(SYS_pidfd_open, pid, (long)flags, 0);
 }
 
+/* Linux 5.6. */
+static inline int gn_sys_pidfd_getfd(int pidfd, int fd, unsigned int flags)
+{
+	return (int)gn_raw3(SYS_pidfd_getfd, pidfd, fd, (long)flags);
+}
+
 static inline int gn_sys_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	return (int)gn_raw6(SYS_prctl, option, (long)a, (long)b, (long)c, (long)d, 0);

@@ -46,7 +46,8 @@ static void ask_for(struct inet_diag_sockid *id, const struct gn_addr *at, int t
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 }
 
-static int owner_uid(const struct gn_addr *from, const struct gn_addr *at, int type, uid_t *uid)
+/* The socket on `at`; -ENOENT: there is none. */
+static int find_inet(const struct gn_addr *from, const struct gn_addr *at, int type, uid_t *uid, uint64_t *inode)
 {
 	_Alignas(struct nlmsghdr) char room[GN_NETLINK_ROOM];
 	const struct inet_diag_msg *m = NLMSG_DATA((struct nlmsghdr *)(void *)room);
@@ -71,17 +72,29 @@ static int owner_uid(const struct gn_addr *from, const struct gn_addr *at, int t
 	if (m->id.idiag_sport != htons(at->port) || (type == SOCK_STREAM && m->idiag_state != TCP_LISTEN))
 		return -ENOENT;
 	*uid = m->idiag_uid;
+	*inode = m->idiag_inode;
 	return 0;
 }
 
 int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid)
 {
-	return owner_uid(NULL, at, type, uid);
+	uint64_t inode;
+
+	return find_inet(NULL, at, type, uid, &inode);
 }
 
 int gn_name_pair_uid(const struct gn_addr *from, const struct gn_addr *at, uid_t *uid)
 {
-	return from->family == at->family ? owner_uid(from, at, SOCK_DGRAM, uid) : -EINVAL;
+	uint64_t inode;
+
+	return from->family == at->family ? find_inet(from, at, SOCK_DGRAM, uid, &inode) : -EINVAL;
+}
+
+int gn_name_pair_inode(const struct gn_addr *from, const struct gn_addr *at, uint64_t *inode)
+{
+	uid_t uid;
+
+	return from->family == at->family ? find_inet(from, at, SOCK_DGRAM, &uid, inode) : -EINVAL;
 }
 
 /* The kernel knows sockets by inode, which is 32 bits and may come round again; the cookie never does. */

@@ -123,6 +123,9 @@ int gn_name_owner_uid(const struct gn_addr *at, int type, uid_t *uid);
 /* The user who owns the datagram socket on `at` that a datagram from `from` would reach, connected or not. Errors as above. */
 int gn_name_pair_uid(const struct gn_addr *from, const struct gn_addr *at, uid_t *uid);
 
+/* The inode of that socket. */
+int gn_name_pair_inode(const struct gn_addr *from, const struct gn_addr *at, uint64_t *inode);
+
 /* May a process of user `holder` answer for `at`, which this process is calling? Root, the caller's own effective user, or the
  * owner of the public face. In a user namespace, not the user that stands for all unmapped ones. */
 bool gn_name_may_answer(const struct gn_addr *at, int type, uid_t holder);

@@ -29,6 +29,8 @@
 #define GN_CONSENT_NONE 0u
 #define GN_CONSENT_GIVEN 1u
 #define GN_CONSENT_REFUSED 2u
+#define GN_CONSENT_LEAVING 3u /* datagrams: the consumer hands what it has not read to the kernel, and that is to stay the order */
+#define GN_CONSENT_LEFT 4u    /* it reads no more: what is behind its tail the producer sends by the kernel, before all else */
 
 /* Values of gn_dir.deaf: the consumer reads no more, because it ... */
 #define GN_DEAF_SHUT 1u
@@ -58,6 +60,7 @@ struct gn_dir {
 	_Atomic uint32_t p_cpu;                     /* [P] the producer's processor + 1 when it last ran */
 	_Atomic uint32_t c_cpu;                     /* [C] likewise the consumer's */
 	_Atomic uint32_t c_pid;                     /* [C] whose tokens c_parked holds */
+	_Atomic uint32_t p_rings;                   /* [P] datagrams: is about to ring, having seen that the consumer still listens */
 };
 
 struct gn_seg {

@@ -6,6 +6,9 @@
 #include "sock/dgram.h"
 #include "sock/sleep.h"
 
+#define LEAVES_STEP_NS (50 * GN_NS_PER_US)
+#define LEAVES_NS (5 * GN_NS_PER_MS)
+#define LEAVES_UDP_NS (100 * GN_NS_PER_MS)
 #define HARMLESS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM | MSG_DONTROUTE)
 
 /* The pair that a datagram would go to, if it has one. */
@@ -52,21 +55,40 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 	return rc;
 }
 
+/* The reader is leaving, which is soon over. True: look again. */
+static bool leaves_soon(const struct gn_pair *p, uint64_t *until_ns)
+{
+	struct timespec step = gn_timespec(LEAVES_STEP_NS);
+	uint64_t now = gn_now_ns();
+
+	if (!*until_ns)
+		*until_ns = now + (p->peer.family ? LEAVES_UDP_NS : LEAVES_NS);
+	if (now >= *until_ns)
+		return false;
+	gn_sys_nanosleep(&step, NULL);
+	return true;
+}
+
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
-	uint64_t deadline = 0;
+	uint64_t deadline = 0, leaves_until = 0;
 	ssize_t n;
 
 	for (;;) {
 		gn_lock(&so->ep->tx.lock);
 		n = gn_pair_put(so, fd, p, io);
 		gn_unlock(&so->ep->tx.lock);
-		if (likely(n != -EAGAIN && n != -ESTALE))
+		if (likely(n != -EAGAIN && n != -ESTALE && n != -EBUSY)) {
+			if (unlikely(n >= 0 && gn_pair_leaves(p)))
+				gn_pair_settle(so, fd, p);
 			return n;
-		if (!gn_pair_lives(so, fd, p))
+		}
+		if (!gn_pair_lives(so, fd, p) && !atomic_load(&p->sh->returns))
 			return GN_OTHER_LANE;
-		if (n == -ESTALE)
+		if (n == -ESTALE || (n == -EBUSY && leaves_soon(p, &leaves_until)))
 			continue;
+		if (n == -EBUSY && p->peer.family)
+			return (ssize_t)io->total; /* stopped in mid-leave: thrown away, as by a full queue */
 		if (gn_io_nonblock(so, io->flags)) {
 			atomic_fetch_add(&so->tx_full, 1);
 			return -EAGAIN;

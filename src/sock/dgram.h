@@ -8,7 +8,7 @@
  * Invariants:
  *   [DGRAM-1] what one peer sent is read in the order it was sent, as far as the kernel's socket would keep it: who goes to the ring
  *             marks the place in the kernel's queue by a bell, who reads opens the ring at that mark or when the queue was empty after the
- *             switch; who goes back is read from the ring first.
+ *             switch; who goes back is read from the ring first. A reader that leaves puts its rings into that queue (dgram_leave.c).
  *   [DGRAM-2] a bell is a datagram that holds the segment's nonce and comes from the pair's peer. It never reaches the program.
  *   [DGRAM-3] the meeting's connection stays open for as long as the pair lives (lifeline): its end says that nobody can read the
  *             ring any more, and what was not read goes by the kernel then.
@@ -30,6 +30,8 @@ struct gn_pair_shared {
 	uint32_t tail_before;     /* the reader's index at the last write */
 	uint64_t wrote_ticks;     /* when that was */
 	uint64_t alive_ticks;     /* when the reader was seen to move, or its lifeline to hold */
+	_Atomic uint32_t returns; /* what the reader left unread goes by the kernel, */
+	uint32_t again;           /* from here on */
 
 	alignas(GN_LINE) struct gn_ring rx;
 	_Atomic uint32_t rx_open; /* what came by the kernel before the ring has been read [DGRAM-1] */
@@ -125,6 +127,7 @@ struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, cons
 bool gn_pair_is_named(const struct gn_pair *p, const void *name, socklen_t len);
 void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len); /* a datagram went to, or came from, there */
 bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p);
+int gn_dgram_own(int fd, const struct gn_addr *peer, struct gn_addr *own); /* UDP: our address as that peer writes to it */
 void gn_pair_tx_back(struct gn_sock *so, struct gn_pair *p);       /* tx lock held */
 void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p);       /* rx lock held: nothing more comes by the ring */
 bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p); /* looks at the lifeline; no lock held */
@@ -134,7 +137,63 @@ int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p);                
 ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io); /* tx lock held */
 ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken); /* rx lock held */
 int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first; -EBUSY: a bell that a sleeper has to see */
+int gn_dgram_purge_all(struct gn_sock *so, int fd);                                   /* likewise, whoever sleeps: no more bells come */
+bool gn_dgram_is_bell(struct gn_sock *so, const uint8_t *bytes, const struct sockaddr_storage *from, socklen_t from_len); /* rx lock held */
 bool gn_dgram_is_quiet(const struct gn_sock *so);                                     /* nothing but bells and errors come by the kernel */
+
+/* dgram_return.c: the writer's part of a pair's end */
+bool gn_pair_record(const struct gn_ring *r, const struct gn_ring_map *m, uint32_t there, struct iovec iov[2], uint32_t *len);
+int gn_pair_end(struct gn_sock *so, int fd, struct gn_pair *p); /* tx lock held. 0: back in the kernel lane; -EBUSY, -EAGAIN: not yet */
+void gn_pair_settle(struct gn_sock *so, int fd, struct gn_pair *p);
+void gn_dgram_heed(struct gn_sock *so, int fd); /* no lock held: readers that have left get by the kernel what they left */
+
+static inline bool gn_pair_leaves(const struct gn_pair *p)
+{
+	return unlikely(atomic_load(&p->tx.dir->consent) >= GN_CONSENT_LEAVING);
+}
+
+/* dgram_stand.c: who sends in the name of a pair's peer */
+struct gn_stand {
+	int fd;
+	struct sockaddr_storage to; /* UDP: us, as that socket writes it */
+	socklen_t to_len;
+	struct gn_addr as;          /* it is not the peer's own socket, and says that it sends from here */
+};
+/* `pid`: who may hold the peer's socket, or 0. -EPERM: the kernel lets nobody; -EHOSTDOWN: an AF_UNIX peer is closed. */
+int gn_stand_find(struct gn_sock *so, int fd, const struct gn_addr *peer, pid_t pid, struct gn_stand *s);
+int gn_stand_own(int fd, const struct gn_addr *peer, struct gn_stand *s); /* UDP: not by the peer's own socket */
+ssize_t gn_stand_send(const struct gn_stand *s, struct iovec *iov, size_t count);
+void gn_stand_end(struct gn_stand *s);
+
+/* dgram_backlog.c: the kernel's queue of a socket, taken out to be put in again without bells. The rx lock is held. */
+struct gn_queued {
+	struct gn_addr from; /* AF_UNIX: family 0 */
+	uint32_t len;
+	uint8_t bytes[];     /* the next one begins behind them, aligned as this one */
+};
+struct gn_backlog {
+	uint8_t *room;
+	size_t size, from, to; /* bytes; those not sent yet */
+};
+struct gn_backlog_look {
+	size_t count, bytes;  /* of datagrams, without bells */
+	bool bells;           /* behind the first of them */
+	bool foreign;         /* something that we cannot put in again: control data, a family of addresses that we do not know */
+};
+/* Calls `seen` for each source, until it refuses: that is foreign. */
+void gn_backlog_look(struct gn_sock *so, int fd, struct gn_backlog_look *look, bool (*seen)(void *ctx, const struct gn_addr *from), void *ctx);
+int gn_backlog_take(struct gn_sock *so, int fd, const struct gn_backlog_look *look, struct gn_backlog *copy);
+void gn_backlog_drop(struct gn_backlog *copy);
+
+static inline struct gn_queued *gn_queued_at(const struct gn_backlog *copy, size_t at)
+{
+	return (struct gn_queued *)(void *)(copy->room + at);
+}
+
+static inline size_t gn_queued_room(size_t len)
+{
+	return (sizeof(struct gn_queued) + len + 7) & ~(size_t)7;
+}
 
 /* dgram_wait.c */
 int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn_spinning *spin);

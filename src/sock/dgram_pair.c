@@ -166,27 +166,36 @@ static struct gn_pair *pair_place(struct gn_sock *so, int fd)
 	return best;
 }
 
-/* Where the two halves meet and whom to expect there. -EAGAIN: not yet; -EADDRNOTAVAIL: nowhere. */
-static int place_inet(struct gn_sock *so, int fd, struct gn_pair *p)
+int gn_dgram_own(int fd, const struct gn_addr *peer, struct gn_addr *own)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
-	struct gn_addr own = {0}, source;
+	struct gn_addr source;
 	int rc = gn_sys_getsockname(fd, &ss, &len);
 
 	if (rc == 0)
-		rc = gn_addr_from_sockaddr(&own, (struct sockaddr *)&ss, len);
+		rc = gn_addr_from_sockaddr(own, (struct sockaddr *)&ss, len);
 	if (rc < 0)
 		return rc;
-	if (!own.port)
+	if (!own->port)
 		return -EAGAIN;
-	if (gn_addr_is_wildcard(&own)) {
-		rc = gn_addr_source(&source, &p->peer);
-		if (rc < 0)
-			return rc;
-		source.port = own.port;
-		own = source;
-	}
+	if (!gn_addr_is_wildcard(own))
+		return 0;
+	rc = gn_addr_source(&source, peer);
+	source.port = own->port;
+	if (rc == 0)
+		*own = source;
+	return rc;
+}
+
+/* Where the two halves meet and whom to expect there. -EAGAIN: not yet; -EADDRNOTAVAIL: nowhere. */
+static int place_inet(struct gn_sock *so, int fd, struct gn_pair *p)
+{
+	struct gn_addr own = {0};
+	int rc = gn_dgram_own(fd, &p->peer, &own);
+
+	if (rc < 0)
+		return rc;
 	if (gn_addr_is_multicast(&own) || own.family != p->peer.family)
 		return -EADDRNOTAVAIL;
 	gn_name_meeting_inet(&p->at, 'd', &own, &p->peer);
@@ -461,7 +470,10 @@ void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p)
 /* Lets go of a pair: we read what is there, the peer writes no more. The rx and tx locks are not held. */
 static void pair_drop(struct gn_sock *so, struct gn_pair *p, uint32_t deaf)
 {
-	atomic_store(&p->rx.dir->consent, GN_CONSENT_REFUSED);
+	uint32_t consent = atomic_load(&p->rx.dir->consent);
+
+	while (consent < GN_CONSENT_REFUSED && !atomic_compare_exchange_weak(&p->rx.dir->consent, &consent, GN_CONSENT_REFUSED))
+		;
 	if (deaf)
 		atomic_store(&p->rx.dir->deaf, deaf);
 	gn_lock(&so->ep->tx.lock);
@@ -478,21 +490,6 @@ void gn_dgram_pin(struct gn_sock *so)
 			pair_drop(so, &d->pair[i], 0);
 }
 
-/* Pinned, and about to be read by somebody who knows no bells: none lies in the kernel's queue, and none is asked for. */
-void gn_dgram_retreat(struct gn_sock *so, int fd)
-{
-	struct gn_dgram *d = so->dgram;
-
-	gn_lock(&so->ep->rx.lock);
-	for (uint32_t i = 0; i < GN_PAIRS; i++)
-		if (gn_pair_is_mapped(&d->pair[i])) {
-			atomic_store(&d->pair[i].rx.dir->c_parked, 0);
-			atomic_store(&d->pair[i].tx.dir->p_parked, 0);
-		}
-	gn_error_keep(so, gn_dgram_purge(so, fd));
-	gn_unlock(&so->ep->rx.lock);
-}
-
 void gn_dgram_goodbye(struct gn_sock *so)
 {
 	struct gn_dgram *d = so->dgram;
@@ -504,6 +501,12 @@ void gn_dgram_goodbye(struct gn_sock *so)
 			pair_drop(so, p, GN_DEAF_CLOSED);
 		gn_unhide_close(&p->meeting.fd);
 	}
+}
+
+void gn_dgram_part(struct gn_sock *so)
+{
+	for (uint32_t i = 0; so->dgram && i < GN_PAIRS; i++)
+		gn_unhide_close(&so->dgram->pair[i].meeting.fd);
 }
 
 void gn_dgram_hold(struct gn_sock *so)
@@ -650,35 +653,6 @@ void gn_dgram_parted(struct gn_sock *so)
 		atomic_store(&so->ep->so_error, ECONNRESET);
 }
 
-/* What the peer of a connected socket had not read when it vanished is refused by the kernel, or goes to whoever has the address now. tx
- * lock held. */
-static void resend(struct gn_sock *so, int fd, struct gn_pair *p)
-{
-	struct gn_ring left = {.own = atomic_load(&p->tx.dir->tail)};
-	uint32_t len, at, end = p->sh->tx.own;
-	struct iovec iov[2];
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
-	uint64_t own, peer;
-	ssize_t rc;
-
-	/* To the dead of its own domain the kernel would part us from them, and throw away what they had sent. */
-	if (is_unix(so) && (gn_name_peer_inode(fd, &own, &peer) < 0 || !peer))
-		return;
-	while (end - left.own >= sizeof len && end - left.own <= p->tx.size) {
-		gn_ring_get(&left, &p->tx, 0, &len, sizeof len);
-		if (gn_record_room(len) > end - left.own)
-			return; /* the other side wrote over it: [RING-2] */
-		at = (left.own + (uint32_t)sizeof len) & (p->tx.size - 1);
-		iov[0] = (struct iovec){p->tx.bytes + at, GN_MIN(len, p->tx.size - at)};
-		iov[1] = (struct iovec){p->tx.bytes, len - iov[0].iov_len};
-		rc = gn_sys_sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-		gn_error_keep(so, rc);
-		if (rc < 0)
-			return;
-		left.own += (uint32_t)gn_record_room(len);
-	}
-}
-
 bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	ssize_t rc;
@@ -690,11 +664,8 @@ bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)
 	if (rc == -EAGAIN)
 		return true;
 	gn_lock(&so->ep->tx.lock);
-	if (!atomic_exchange(&p->sh->gone, 1) && atomic_load(&p->sh->tx_lane) == GN_LANE_RING) {
-		gn_pair_tx_back(so, p);
-		if (!atomic_load(&p->tx.dir->deaf) && atomic_load(&so->ep->state) == GN_ESTAB) /* else lost, as in a queue of the kernel's */
-			resend(so, fd, p);
-	}
+	if (!atomic_exchange(&p->sh->gone, 1) && atomic_load(&p->sh->tx_lane) == GN_LANE_RING)
+		gn_pair_end(so, fd, p);
 	gn_unlock(&so->ep->tx.lock);
 	return false;
 }

@@ -16,9 +16,13 @@
 int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	bool named = p->peer.family && atomic_load(&so->ep->state) != GN_ESTAB;
-	ssize_t rc = gn_sys_sendto(fd, p->nonce, sizeof p->nonce, MSG_DONTWAIT | MSG_NOSIGNAL, named ? &p->to : NULL,
-				   named ? p->to_len : 0);
+	ssize_t rc = 0;
 
+	/* Whoever reads the socket after the peer has left takes a bell for data: the peer waits for the end of this. */
+	atomic_store(&p->tx.dir->p_rings, 1);
+	if (!gn_pair_leaves(p))
+		rc = gn_sys_sendto(fd, p->nonce, sizeof p->nonce, MSG_DONTWAIT | MSG_NOSIGNAL, named ? &p->to : NULL, named ? p->to_len : 0);
+	atomic_store(&p->tx.dir->p_rings, 0);
 	if (rc < 0)
 		return (int)rc;
 	atomic_fetch_add_explicit(&so->ep->bells_sent, 1, memory_order_relaxed);
@@ -57,7 +61,7 @@ static bool is_doubtful(struct gn_pair *p)
 	return true;
 }
 
-/* -EAGAIN: full; -ESTALE: nothing was written, first ask whether the reader lives (gn_pair_lives). */
+/* -EAGAIN: full; -EBUSY: the reader is leaving; -ESTALE: nothing was written, first ask whether the reader lives (gn_pair_lives). */
 ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
 	struct gn_half *half = &so->ep->tx;
@@ -75,9 +79,10 @@ ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io 
 	if (unlikely(io->bad))
 		return -EFAULT;
 	if (atomic_load_explicit(&p->tx.dir->consent, memory_order_relaxed) != GN_CONSENT_GIVEN ||
-	    atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) || too_large(so, fd, p, io->total) || room > gn_ring_room(&p->tx)) {
-		gn_pair_tx_back(so, p);
-		return GN_OTHER_LANE;
+	    atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) || atomic_load_explicit(&p->sh->returns, memory_order_relaxed) ||
+	    too_large(so, fd, p, io->total) || room > gn_ring_room(&p->tx)) {
+		rc = gn_pair_end(so, fd, p);
+		return rc ? rc : GN_OTHER_LANE;
 	}
 	space = gn_ring_space(ring, &p->tx);
 	if (space < 0) {
@@ -176,7 +181,7 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 }
 
 /* Is this, from there, a bell of ours? Opens the ring that it marks. [DGRAM-2] */
-static bool is_bell(struct gn_sock *so, const uint8_t *bytes, const struct sockaddr_storage *from, socklen_t from_len)
+bool gn_dgram_is_bell(struct gn_sock *so, const uint8_t *bytes, const struct sockaddr_storage *from, socklen_t from_len)
 {
 	struct gn_dgram *d = so->dgram;
 	struct gn_addr source = {0};
@@ -228,7 +233,7 @@ static bool bell_is_free(struct gn_sock *so)
 	return true;
 }
 
-int gn_dgram_purge(struct gn_sock *so, int fd)
+static int purge(struct gn_sock *so, int fd, bool all)
 {
 	uint8_t bytes[GN_NONCE_BYTES + 1];
 	struct sockaddr_storage from;
@@ -242,13 +247,23 @@ int gn_dgram_purge(struct gn_sock *so, int fd)
 		rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
 		if (rc < 0)
 			return (int)rc;
-		if (rc != GN_NONCE_BYTES || !is_bell(so, bytes, &from, msg.msg_namelen))
+		if (rc != GN_NONCE_BYTES || !gn_dgram_is_bell(so, bytes, &from, msg.msg_namelen))
 			return 1;
-		if (!bell_is_free(so))
+		if (!all && !bell_is_free(so))
 			return -EBUSY;
 		gn_sys_recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
 	}
 	return -EBUSY; /* who rings without end is not listened to for ever */
+}
+
+int gn_dgram_purge(struct gn_sock *so, int fd)
+{
+	return purge(so, fd, false);
+}
+
+int gn_dgram_purge_all(struct gn_sock *so, int fd)
+{
+	return purge(so, fd, true);
 }
 
 static void first_bytes(const struct gn_io *io, uint8_t to[GN_NONCE_BYTES])
@@ -307,7 +322,7 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 			return rc;
 		if (rc == GN_NONCE_BYTES)
 			first_bytes(io, bytes);
-	} while (rc == GN_NONCE_BYTES && io->total >= GN_NONCE_BYTES && is_bell(so, bytes, &taken->from, msg.msg_namelen));
+	} while (rc == GN_NONCE_BYTES && io->total >= GN_NONCE_BYTES && gn_dgram_is_bell(so, bytes, &taken->from, msg.msg_namelen));
 	if (io->name)
 		memcpy(io->name, &taken->from, GN_MIN(io->name_len, msg.msg_namelen));
 	io->name_len = io->name ? msg.msg_namelen : 0;

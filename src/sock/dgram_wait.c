@@ -82,6 +82,7 @@ static void check_peers(struct gn_sock *so, int fd)
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
 		if (atomic_load_explicit(&p->tx.dir->tail, memory_order_relaxed) != p->sh->tx.own)
 			gn_pair_lives(so, fd, p);
+	gn_dgram_heed(so, fd);
 }
 
 /* A slice of a spin, of which each wait has one. True: look (again), at the kernel's queue too. */
@@ -187,6 +188,12 @@ int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn
 	return rc < 0 ? (int)rc : 0;
 }
 
+/* Its reader is leaving or has left: room is the kernel's, and no bell tells of it. */
+static bool is_ending(const struct gn_pair *p)
+{
+	return gn_pair_leaves(p) || atomic_load_explicit(&p->sh->returns, memory_order_relaxed);
+}
+
 static bool has_room(const struct gn_pair *p)
 {
 	uint32_t queued = p->sh->tx.own - atomic_load(&p->tx.dir->tail);
@@ -202,7 +209,7 @@ static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool 
 	struct gn_held held = {.so = so, .count = &so->ep->sleepers};
 	struct pollfd ask[2] = {{fd, hidden ? 0 : POLLIN, 0}, {p->meeting.fd, POLLIN, 0}};
 	struct timespec ts = gn_timespec(hidden ? NAP_NS : LONG_NAP_NS);
-	int rc = gn_sleep_ppoll(how, &held, ask, 2, &ts, NULL);
+	int rc = gn_sleep_ppoll(how, &held, ask, atomic_load(&p->sh->gone) ? 1 : 2, &ts, NULL);
 
 	return rc < 0 && rc != GN_SLEEP_AGAIN ? rc : 0;
 }
@@ -210,10 +217,11 @@ static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool 
 /* Room for the next record, in the ring of an AF_UNIX pair. */
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns)
 {
+	bool ending = is_ending(p);
 	int queue, rc = 0;
 
 	gn_cpu_publish(so);
-	if (GN_SPIN_UNTIL(so, NULL, has_room(p)))
+	if (!ending && GN_SPIN_UNTIL(so, NULL, has_room(p)))
 		return 0;
 	gn_lock(&so->ep->rx.lock);
 	queue = gn_dgram_purge(so, fd);
@@ -221,8 +229,8 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	gn_unlock(&so->ep->rx.lock);
 	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&p->tx.dir->p_parked, 1);
-	if (!has_room(p))
-		rc = sleep_room(so, p, fd, queue != -EAGAIN, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
+	if (ending || !has_room(p))
+		rc = sleep_room(so, p, fd, ending || queue != -EAGAIN, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
 	atomic_store(&p->tx.dir->p_parked, 0);
 	atomic_fetch_sub(&so->ep->sleepers, 1);
 	if (rc < 0)
@@ -232,7 +240,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 
 static bool tx_on_ring(const struct gn_pair *p)
 {
-	return p && gn_pair_is_mapped(p) && atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) == GN_LANE_RING;
+	return p && gn_pair_is_mapped(p) && atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) == GN_LANE_RING && !is_ending(p);
 }
 
 /* What the kernel says of its queue when bells are out of it. */

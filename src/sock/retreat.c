@@ -50,8 +50,6 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 {
 	struct timespec step = gn_timespec(STEP_NS);
 
-	if (so->dgram)
-		gn_dgram_retreat(so, fd);
 	if (!has_ring(so))
 		return true;
 	while (!rx_is_home(so, fd)) {
@@ -62,9 +60,16 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 	return true;
 }
 
+static void leave_begins(struct gn_sock *so, int fd, enum gn_reason why)
+{
+	if (so->dgram)
+		gn_dgram_leave(so, fd);
+	gn_pin(so, fd, why);
+}
+
 bool gn_retreat(struct gn_sock *so, int fd, enum gn_reason why)
 {
-	gn_pin(so, fd, why);
+	leave_begins(so, fd, why);
 	return gn_retreat_wait(so, fd, gn_now_ns() + WAIT_NS);
 }
 
@@ -76,12 +81,6 @@ void gn_heed(struct gn_sock *so, int fd)
 	gn_tx_lock(so, fd);
 	gn_tx_back(so, fd);
 	gn_unlock(&so->ep->tx.lock);
-}
-
-static void leave_begins(struct gn_sock *so, int fd, enum gn_reason why)
-{
-	gn_private_retire(so, fd);
-	gn_pin(so, fd, why);
 }
 
 void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd, uint64_t until_ns), enum gn_reason why)
@@ -99,9 +98,10 @@ void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(st
 			if (!so)
 				continue;
 			if (leaves(so, (int)fd)) {
-				if (pass == 0)
+				if (pass == 0) {
+					gn_private_retire(so, (int)fd);
 					leave_begins(so, (int)fd, why);
-				else if (!gn_retreat_wait(so, (int)fd, until))
+				} else if (!gn_retreat_wait(so, (int)fd, until))
 					stays(so, (int)fd, until);
 			}
 			gn_put(so);

@@ -32,8 +32,8 @@ static void sock_settle(struct gn_sock *so, int fd)
 	gn_private_retire(so, fd);
 	gn_peer_drop(so);
 	gn_unhide_close(&so->meeting.fd);
-	if (!so->dgram)
-		gn_watches_to_kernel(so);
+	gn_dgram_part(so);
+	gn_watches_to_kernel(so);
 }
 
 static void for_each_fd(enum gn_kind kind, void (*f)(struct gn_sock *so, int fd))
@@ -61,12 +61,12 @@ static void set_forget(struct gn_sock *set, int fd)
 	atomic_store(&gn_world.table[fd], NULL);
 }
 
-/* Its memory stays, as that of every gn_sock. Datagrams on a ring go on as they are: nobody could tell their bells from data. */
+/* Its memory stays, as that of every gn_sock. */
 static void sock_forget(struct gn_sock *so, int fd)
 {
 	if (so->ep->type != SOCK_DGRAM && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->state) == GN_ESTAB)
 		so->kind = GN_KIND_SANDBOX;
-	else if (!so->dgram)
+	else
 		atomic_store(&gn_world.table[fd], NULL);
 }
 

@@ -523,8 +523,9 @@ void gn_dgram_connecting(struct gn_sock *so, int fd);
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
 int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
 void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */
-void gn_dgram_retreat(struct gn_sock *so, int fd);
+void gn_dgram_leave(struct gn_sock *so, int fd);      /* dgram_leave.c: about to be read by somebody who knows no rings */
 void gn_dgram_goodbye(struct gn_sock *so);           /* the last descriptor of this process is closed */
+void gn_dgram_part(struct gn_sock *so);               /* has left: lifelines and offers are closed */
 void gn_dgram_hold(struct gn_sock *so);               /* a fork begins: the table is still */
 void gn_dgram_release(struct gn_sock *so);            /* in the parent */
 void gn_dgram_forked(struct gn_sock *so);             /* in the child */
