@@ -501,6 +501,15 @@ static int connect_again(struct gn_sock *so, int fd, const struct sockaddr *addr
 	return -EISCONN;
 }
 
+static int connect_datagrams(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	bool told = gn_dgram_connecting(so, fd);
+	int rc = is_inet(so->ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
+
+	gn_dgram_connected(so, fd, rc, told);
+	return rc;
+}
+
 int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct gn_ep *ep = so->ep;
@@ -532,13 +541,11 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 		return -EINPROGRESS;
 	}
 	if (ep->type == SOCK_DGRAM)
-		gn_dgram_connecting(so, fd);
+		return connect_datagrams(so, fd, addr, len);
 	rc = is_inet(ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
 	if (gn_peer_waits(so))
 		return rc;
-	if (ep->type == SOCK_DGRAM)
-		gn_dgram_connected(so, fd, rc);
-	else if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
+	if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
 		atomic_store(&ep->state, GN_ESTAB);
 		gn_peer_drop(so);
 		if (is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */

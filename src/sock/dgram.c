@@ -45,7 +45,7 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 		rc = gn_sleep(GN_SLEEP_CALL, &held, SYS_sendmsg, fd, (long)&msg, io->flags, 0, 0, 0);
 	atomic_fetch_sub(&so->ep->tx.in_kernel, 1);
 	if (unlikely(rc == -ECONNREFUSED) && so->dgram && so->ep->domain == AF_UNIX && !io->name)
-		gn_dgram_connected(so, fd, 0); /* the kernel has parted us from the dead, and thrown away what they had sent */
+		gn_dgram_connected(so, fd, 0, true); /* the kernel has parted us from the dead, and thrown away what they had sent */
 	if (rc < 0)
 		return rc;
 	if (unlikely(so->dgram))
@@ -146,18 +146,34 @@ static void error_fetch(struct gn_sock *so, int fd)
 		atomic_store(&so->ep->so_error, (uint32_t)error);
 }
 
-/* An error that the kernel told when nobody had asked. */
-static ssize_t error_due(struct gn_sock *so)
+static ssize_t error_take(struct gn_sock *so)
 {
-	gn_dgram_parted(so);
 	if (likely(!atomic_load_explicit(&so->ep->so_error, memory_order_relaxed)))
 		return 0;
 	return -(ssize_t)atomic_exchange(&so->ep->so_error, 0);
 }
 
+/* An error that the kernel told when nobody had asked. */
+static ssize_t error_due(struct gn_sock *so)
+{
+	gn_dgram_parted(so);
+	return error_take(so);
+}
+
+/* The same, of the kernel too. */
+static ssize_t error_asked(struct gn_sock *so, int fd)
+{
+	gn_dgram_parted(so);
+	if (unlikely(atomic_load_explicit(&so->dgram->error_may_wait, memory_order_relaxed)))
+		error_fetch(so, fd);
+	return error_take(so);
+}
+
 ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	ssize_t n = so->dgram ? error_due(so) : 0;
+	/* UDP asks for a destination before it tells an error. */
+	bool aimless = !io->name && so->ep->domain != AF_UNIX && atomic_load_explicit(&so->ep->state, memory_order_relaxed) != GN_ESTAB;
+	ssize_t n = so->dgram && !aimless ? error_due(so) : 0;
 
 	if (unlikely(n))
 		return n;
@@ -173,8 +189,10 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	struct sockaddr_storage from;
 	struct gn_io own = *io;
 	bool nameless = so->dgram && !io->name && so->ep->domain != AF_UNIX && atomic_load(&so->ep->state) != GN_ESTAB;
-	ssize_t n;
+	ssize_t n = so->dgram ? error_due(so) : 0;
 
+	if (unlikely(n))
+		return n;
 	if (!nameless) {
 		n = gn_kernel_recv(so, fd, io);
 		if (n >= 0 && !(io->flags & MSG_PEEK) && (io->name || atomic_load(&so->ep->state) == GN_ESTAB))
@@ -215,9 +233,7 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 	bool nonblock = gn_io_nonblock(so, io->flags), ask;
 	ssize_t n;
 
-	if (unlikely(atomic_load_explicit(&so->dgram->error_may_wait, memory_order_relaxed)))
-		error_fetch(so, fd);
-	n = error_due(so);
+	n = error_asked(so, fd);
 	if (unlikely(n))
 		return n;
 	for (bool again = false;; again = true) {

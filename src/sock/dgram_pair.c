@@ -98,10 +98,16 @@ static void meeting_fd_moved(int before, int now)
 		gn_hide(now);
 }
 
+/* Nothing of ours waits there; of its own domain the peer tells when it parts from us with something unread (gn_dgram_parted). */
+static bool is_all_read(const struct gn_pair *p)
+{
+	return p->peer.family || atomic_load(&p->tx.dir->tail) == p->sh->tx.own || atomic_load(&p->sh->gone);
+}
+
 /* Both directions are over: the place may be taken by another pair. */
 static bool pair_is_over(const struct gn_dgram *d, const struct gn_pair *p)
 {
-	return gn_pair_is_mapped(p) && (atomic_load(&p->sh->tx_lane) == GN_LANE_BACK || atomic_load(&p->tx.dir->deaf)) &&
+	return gn_pair_is_mapped(p) && ((atomic_load(&p->sh->tx_lane) == GN_LANE_BACK && is_all_read(p)) || atomic_load(&p->tx.dir->deaf)) &&
 	       !(gn_dgram_mask(d) & 1u << (p - d->pair));
 }
 
@@ -324,13 +330,13 @@ static void pair_step(struct gn_sock *so, int fd, struct gn_pair *p)
 	gn_unlock(&gn_world.big);
 }
 
-static void pair_consent(struct gn_sock *so, struct gn_pair *p)
+static void pair_consent(struct gn_sock *so, int fd, struct gn_pair *p)
 {
 	struct gn_dgram *d = so->dgram;
 	uint32_t none = GN_CONSENT_NONE;
 	bool now = false;
 
-	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED))
+	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED) || gn_edges_wait(so, fd))
 		return;
 	gn_lock(&so->ep->rx.lock);
 	/* Closes the kernel lane to calls that do not know bells, unless one is inside it (theory in promote.c). */
@@ -365,7 +371,7 @@ static void pair_heat(struct gn_sock *so, int fd, const struct gn_addr *peer, bo
 	if (!gn_pair_is_mapped(p) && p->heat >= gn_world.heat && p->heat >= p->heat_next)
 		pair_step(so, fd, p);
 	if (gn_pair_is_mapped(p))
-		pair_consent(so, p);
+		pair_consent(so, fd, p);
 }
 
 void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
@@ -427,7 +433,8 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 		return false;
 	if (atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) != GN_LANE_KERNEL)
 		return atomic_load(&p->sh->tx_lane) == GN_LANE_RING;
-	if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN || gn_flag(ep, GN_EP_PINNED) || atomic_load(&ep->tx.shut))
+	if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN || gn_flag(ep, GN_EP_PINNED) || atomic_load(&ep->tx.shut) ||
+	    gn_edges_wait(so, fd))
 		return false;
 	gn_lock(&ep->tx.lock);
 	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
@@ -557,20 +564,25 @@ static bool peer_now(struct gn_sock *so, int fd, struct gn_addr *peer)
 
 /* An AF_UNIX socket that finds another peer throws away what it has from the last one, and tells it if that was something: bells are
  * nothing. */
-void gn_dgram_connecting(struct gn_sock *so, int fd)
+bool gn_dgram_connecting(struct gn_sock *so, int fd)
 {
+	int rc;
+
 	if (!so->dgram || !gn_rx_shared(so))
-		return;
+		return false;
+	gn_dgram_parted(so); /* else nobody would know of it afterwards */
 	gn_lock(&so->ep->rx.lock);
-	gn_error_keep(so, gn_dgram_purge(so, fd));
+	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
+	gn_error_keep(so, rc);
+	return rc == 1;
 }
 
-static void pair_forget(struct gn_sock *so, struct gn_pair *p)
+static void pair_forget(struct gn_sock *so, struct gn_pair *p, bool told)
 {
 	if (is_unix(so)) {
 		gn_lock(&so->ep->rx.lock);
-		pair_drop(so, p, gn_pair_has(p) ? GN_DEAF_RESET : GN_DEAF_SHUT);
+		pair_drop(so, p, gn_pair_has(p) && !told ? GN_DEAF_RESET : GN_DEAF_SHUT);
 		gn_pair_rx_done(so, p);
 		gn_unlock(&so->ep->rx.lock);
 	} else {
@@ -593,7 +605,7 @@ static bool is_same_peer(const struct gn_sock *so, int fd, const struct gn_pair 
 }
 
 /* connect() on datagrams changes whom we hear: pairs with others go back, and nothing that was said is lost. */
-void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
+void gn_dgram_connected(struct gn_sock *so, int fd, int rc, bool told)
 {
 	struct gn_dgram *d = so->dgram;
 	struct sockaddr_storage ss;
@@ -620,7 +632,7 @@ void gn_dgram_connected(struct gn_sock *so, int fd, int rc)
 			atomic_store(&d->shared->connected, i + 1);
 			note_tx_lane(so, p, atomic_load(&p->sh->tx_lane));
 		} else if (gn_pair_is_mapped(p)) {
-			pair_forget(so, p);
+			pair_forget(so, p, told);
 		} else if (atomic_load(&p->state) != GN_PAIR_FREE) {
 			pair_clear(so, p); /* its meeting place may be another now */
 		}
@@ -640,17 +652,24 @@ int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
 		atomic_store(&so->ep->rx.shut, 1);
 	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED); /* the kernel knows what each half-shut socket answers */
 	gn_dgram_pin(so);
+	gn_watches_poke(so); /* the kernel tells edges of it; what waits in a ring it does not know */
 	return rc;
 }
 
 void gn_dgram_parted(struct gn_sock *so)
 {
 	struct gn_pair *p = is_unix(so) ? gn_pair_connected(so->dgram) : NULL;
+	uint32_t deaf;
 
-	if (!p || !gn_pair_is_mapped(p) || likely(atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed) != GN_DEAF_RESET))
+	if (!p || !gn_pair_is_mapped(p))
 		return;
-	if (!atomic_exchange(&p->sh->parted, 1))
+	deaf = atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed);
+	if (likely(!deaf) || deaf == GN_DEAF_CLOSED || atomic_exchange(&p->sh->parted, 1))
+		return;
+	if (deaf == GN_DEAF_RESET)
 		atomic_store(&so->ep->so_error, ECONNRESET);
+	else /* the kernel tells it, if so */
+		atomic_store(&so->dgram->error_may_wait, 1);
 }
 
 bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)

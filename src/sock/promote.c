@@ -32,7 +32,7 @@
 #define TRIES_MAX 200
 #define BIG_MISSES 8      /* times that gn_world.big may be somebody else's before it is waited for */
 #define WAIT_HEAT 4       /* operations between two looks at an offer */
-#define EDGE_WAITS 64     /* operations to wait for a connection to be read empty: gn_watches_wait() */
+#define EDGE_WAITS 64     /* operations to wait for a connection to be read empty: gn_edges_wait() */
 #define SHARED_HEAT 32    /* operations between two looks whether relatives have let go */
 
 void gn_why(struct gn_ep *ep, enum gn_reason why)
@@ -317,20 +317,37 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	return gn_tx_shared(so);
 }
 
+bool gn_edges_wait(struct gn_sock *so, int fd)
+{
+	if (likely(!so->watches) || gn_on_ring(so) || so->edge_waits >= EDGE_WAITS || !gn_watches_wait(so, fd))
+		return false;
+	so->edge_waits++;
+	return true;
+}
+
 /* Both directions, whichever the program uses: bells of one go by the kernel lane of the other, which must carry no data then. */
 void gn_settle(struct gn_sock *so, int fd)
 {
 	if (atomic_load_explicit(&so->meets, memory_order_acquire) != GN_SEG_MAPPED)
 		return;
-	if (unlikely(so->watches) && !gn_on_ring(so) && so->edge_waits < EDGE_WAITS && gn_watches_wait(so, fd)) {
-		so->edge_waits++;
+	if (gn_edges_wait(so, fd))
 		return;
-	}
 	if (!gn_rx_shared(so))
 		gn_consent_rx(so, fd);
 	if (!gn_tx_shared(so))
 		gn_switch_tx(so, fd);
 	so->settled = gn_rx_shared(so) && gn_tx_shared(so);
+}
+
+/* Of a half that is over the kernel's was left open for bells (shutdown_ring()), unless both are: to shut it twice would be news twice. */
+static bool is_left_open(const struct gn_sock *so)
+{
+	const struct gn_ep *ep = so->ep;
+	bool mine = atomic_load(&ep->tx.shut);
+
+	if (mine && atomic_load(&ep->rx.shut) && gn_flag(ep, GN_EP_SHUT_CARRIER))
+		return false;
+	return mine || (atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(ep, GN_EP_EMULATED));
 }
 
 void gn_tx_back(struct gn_sock *so, int fd)
@@ -342,8 +359,7 @@ void gn_tx_back(struct gn_sock *so, int fd)
 		gn_bell(so, fd);
 	atomic_store(&so->tx.dir->lane, GN_LANE_BACK);
 	atomic_store(&so->ep->tx.lane, GN_LANE_BACK);
-	/* The kernel's half was left open for bells: see shutdown_ring(). */
-	if (atomic_load(&so->ep->tx.shut) || (atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(so->ep, GN_EP_EMULATED)))
+	if (is_left_open(so))
 		gn_sys_shutdown(fd, SHUT_WR);
 	atomic_fetch_add(&so->ep->demotions, 1);
 	if (atomic_load(&so->ep->reason) == GN_WHY_NONE)

@@ -256,6 +256,7 @@ void gn_stats_print(void);
 void gn_promote_step(struct gn_sock *so, int fd);       /* one step towards a shared segment; never waits */
 bool gn_switch_tx(struct gn_sock *so, int fd);          /* to the ring, if the peer consents: true when on it */
 bool gn_consent_rx(struct gn_sock *so, int fd);         /* lets the peer switch: true when it may have */
+bool gn_edges_wait(struct gn_sock *so, int fd);         /* edges are waited for, and it is not read empty: promote it a little later */
 void gn_settle(struct gn_sock *so, int fd);             /* what can be switched is; costs nothing once done */
 bool gn_lane_leave(struct gn_half *half);               /* its lock held: to the ring, unless a call is inside the kernel lane */
 bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd); /* true: counted in half->in_kernel; false: it is on the ring */
@@ -316,6 +317,7 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unl
 bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
+bool gn_bells_alone(const struct gn_sock *so, int fd);  /* nothing else is in the kernel's queue of a stream */
 size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
 size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
 void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */
@@ -443,7 +445,7 @@ void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its 
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
 void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
-bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty: promote it a little later */
+bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
 void gn_epset_free(struct gn_epset *set);
 void gn_epoll_opened(int fd);
@@ -464,8 +466,9 @@ void gn_watches_poke(struct gn_sock *so);               /* we have shut our end:
 void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
 void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
 
-/* opts.c: bytes to read now, in both lanes, without bells, up to TCP's urgent mark */
-int gn_unread(struct gn_sock *so, int fd);
+/* opts.c: bytes to read now, in both lanes, without bells */
+int gn_unread(struct gn_sock *so, int fd);     /* up to TCP's urgent mark */
+int gn_unread_all(struct gn_sock *so, int fd); /* what lies behind an urgent byte too */
 
 /* urgent.c: TCP's mark on an emulated connection, in the kernel lane */
 short gn_urgent_mend(struct gn_sock *so, int fd, short bits); /* what poll() said there, POLLPRI asked too */
@@ -519,8 +522,8 @@ socklen_t gn_peer_source(const struct gn_sock *so, void *name, socklen_t room); 
 
 /* dgram.c */
 void gn_dgram_free(struct gn_sock *so);
-void gn_dgram_connecting(struct gn_sock *so, int fd);
-void gn_dgram_connected(struct gn_sock *so, int fd, int rc);
+bool gn_dgram_connecting(struct gn_sock *so, int fd); /* before connect(); true: it will tell the peer that what it sent is lost, if so */
+void gn_dgram_connected(struct gn_sock *so, int fd, int rc, bool told); /* after it */
 int gn_dgram_shutdown(struct gn_sock *so, int fd, int how);
 void gn_dgram_pin(struct gn_sock *so);               /* every pair back to the kernel lane */
 void gn_dgram_leave(struct gn_sock *so, int fd);      /* dgram_leave.c: about to be read by somebody who knows no rings */
