@@ -25,6 +25,10 @@
 #define STREAK 8                     /* calls in which the rings had something, before they may go first */
 #define QUIET_SCANS 200              /* looks without news before a watch is armed and left to its bell */
 #define COOKIE 0x676e65a5d0000000ull
+#define PEER_ENDED (1u << 16) /* in gn_watch.told, beside epoll's own bits */
+#define PEER_DEAF (1u << 17)
+#define PEER_CLOSED (1u << 18)
+#define PEER_STEPS (PEER_ENDED | PEER_DEAF | PEER_CLOSED)
 
 static void list_init(struct gn_watch *head)
 {
@@ -340,9 +344,10 @@ static bool shows_other(const struct gn_sock *so)
 
 static void watch_poke(struct gn_watch *w)
 {
-	if (!w->ring && !w->deleted && (shows_other(w->so) || gn_flag(w->so->ep, GN_EP_DEAD)))
+	/* What relatives have in the same set nobody can move but they. */
+	if (!w->ring && !w->deleted && (shows_other(w->so) || gn_flag(w->so->ep, GN_EP_DEAD)) && !(w->set->shared && !gn_ep_is_alone(w->so->ep)))
 		watch_to_ring(w);
-	w->hint = true;
+	w->fresh = w->hint = true;
 	if (atomic_load(&w->set->sleeping))
 		gn_epset_wake(w->set);
 }
@@ -581,6 +586,7 @@ static int ctl_mod(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w,
 		return -EINVAL;
 	if (!w->ring) {
 		rc = kernel_ctl(set, EPOLL_CTL_MOD, w->fd, kernel_events(so, ev->events), ev->data.u64);
+		w->told = 0;
 		if (rc == 0 && so->private_fd >= 0)
 			kernel_ctl(set, EPOLL_CTL_MOD, so->private_fd, ev->events, ev->data.u64);
 	}
@@ -692,16 +698,29 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 	return rc;
 }
 
-/* The stream has ended: news for who waits for EPOLLIN alone too. */
-static uint32_t end_bit(const struct gn_watch *w)
+/* How far the connection has ended: each step is news, for who waits for EPOLLIN alone too, and where the bits stay the same. */
+static uint32_t end_bits(const struct gn_watch *w)
 {
-	return !w->so->dgram && w->so->rx.dir && (atomic_load(&w->so->peer_gone) || atomic_load(&w->so->rx.dir->fin)) ? EPOLLRDHUP : 0;
+	const struct gn_sock *so = w->so;
+	uint32_t bits = 0, deaf;
+
+	if (so->dgram || !so->rx.dir)
+		return 0;
+	if (atomic_load(&so->rx.dir->fin))
+		bits = EPOLLRDHUP | PEER_ENDED;
+	else if (atomic_load(&so->peer_gone))
+		bits = EPOLLRDHUP;
+	deaf = gn_flag(so->ep, GN_EP_EMULATED) ? 0 : atomic_load(&so->tx.dir->deaf); /* TCP does not tell it */
+	if (deaf)
+		bits |= deaf >= GN_DEAF_CLOSED ? PEER_DEAF | PEER_CLOSED : PEER_DEAF;
+	return bits;
 }
 
 /* Is there a state that the program was not told yet? */
 static bool has_news(const struct gn_watch *w, uint32_t now, uint32_t head)
 {
-	return now && (w->fresh || ((now | end_bit(w)) & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || ((now & EPOLLIN) && head != w->seen) ||
+	return now && (w->fresh || ((now | end_bits(w)) & ~w->told & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | PEER_STEPS)) ||
+		       ((now & EPOLLIN) && head != w->seen) ||
 		       ((now & EPOLLOUT) && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed) != w->full));
 }
 
@@ -729,7 +748,7 @@ uint32_t gn_watch_peek(struct gn_watch *w)
 static uint32_t watch_ready(struct gn_watch *w)
 {
 	/* These first: what comes after them is news again. */
-	uint32_t head = ring_head(w), end = end_bit(w), full = atomic_load_explicit(&w->so->tx_full, memory_order_acquire);
+	uint32_t head = ring_head(w), end = end_bits(w), full = atomic_load_explicit(&w->so->tx_full, memory_order_acquire);
 	uint32_t now = gn_watch_peek(w);
 
 	if (!now || !(w->events & EPOLLET))
@@ -791,8 +810,8 @@ static void harvest_one(struct gn_watch *w, uint32_t events)
 
 	if (w->so->dgram) /* bells come among datagrams; what is in rings counts as news by itself */
 		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM)) || gn_dgram_check(w->so, w->fd);
-	else if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT))
-		w->fresh = true;
+	else if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT)) /* the last bell of a peer that goes back is none */
+		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLOUT)) || !gn_past_switch(w->so) || !gn_bells_alone(w->so, w->fd);
 	if (!(events & EPOLLOUT))
 		return;
 	w->out_known = false;
@@ -821,7 +840,6 @@ bool gn_bells_harvest(struct gn_epset *set)
 	bool news = false;
 	int n, most;
 
-	set->rung_aside = false;
 	do {
 		most = GN_HEARD - set->heard_count;
 		n = most ? gn_sys_epoll_pwait(set->bells, ev, most, 0, NULL) : 0;
@@ -840,12 +858,11 @@ bool gn_bells_harvest(struct gn_epset *set)
 				continue;
 			w->hint = true;
 			w->quiet = 0;
-			set->rung_aside |= !gn_all_in_ring(w->so);
 			harvest_one(w, ev[i].events);
 			if ((gn_look_at_peer(w->so, w->fd, ev[i].events & ~(uint32_t)EPOLLIN) || w->moved) &&
 			    unlikely(w->so->watches != w || w->of_sock))
 				set->heard[set->heard_count++] = w->so;
-			if (unlikely(!gn_tx_shared(w->so)) && !w->kernel_out) /* it may have gone back just now: room is the kernel's news then */
+			if (unlikely(!gn_tx_shared(w->so)) && !w->kernel_out && (w->events & EPOLLOUT)) /* gone back: room is the kernel's news now */
 				bells_ctl(w, EPOLL_CTL_MOD);
 			watch_warm(w);
 		}
@@ -893,20 +910,11 @@ void gn_heard_tell(struct gn_epset *set)
 		gn_watches_told(heard[i], set);
 }
 
-/* AF_UNIX hangs up when the peer closes, TCP only when both sides have shut down: found by its data, which is rare enough. */
-static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
+/* AF_UNIX hangs up when the peer closes, TCP only when both sides have shut down. */
+static void hup_mend(struct gn_watch *w, struct epoll_event *ev)
 {
-	struct gn_watch *w;
-	bool emulated;
+	bool emulated = gn_flag(w->so->ep, GN_EP_EMULATED);
 
-	if (!(ev->events & EPOLLHUP) || !(ev->events & ~(uint32_t)EPOLLHUP))
-		return;
-	for (w = set->kernel.next; w != &set->kernel; w = w->next)
-		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue || w->so->tx.dir))
-			break;
-	if (w == &set->kernel)
-		return;
-	emulated = gn_flag(w->so->ep, GN_EP_EMULATED);
 	if (!emulated && (ev->events & EPOLLERR))
 		return;
 	if (emulated && !gn_flag(w->so->ep, GN_EP_SHUT_CARRIER))
@@ -920,6 +928,39 @@ static void hup_mend(struct gn_epset *set, struct epoll_event *ev)
 		ev->events |= EPOLLERR;
 	else if (gn_hup_is_unix(w->so) && !(ev->events & EPOLLERR))
 		ev->events &= ~(uint32_t)EPOLLHUP;
+}
+
+/* TCP that has told the end of a stream tells no edge when the peer closes, as AF_UNIX does: only a reset may follow. */
+static bool end_is_old(struct gn_watch *w, uint32_t events)
+{
+	bool told = w->told & EPOLLRDHUP;
+
+	if (!(w->events & EPOLLET) || !gn_flag(w->so->ep, GN_EP_EMULATED))
+		return false;
+	w->told |= events & EPOLLRDHUP;
+	if (!told || (events & ~(uint32_t)(EPOLLIN | EPOLLRDHUP)))
+		return false;
+	for (const struct gn_watch *other = w->set->kernel.next; other != &w->set->kernel; other = other->next)
+		if (other != w && other->data.u64 == w->data.u64)
+			return false; /* it may be that one's */
+	return true;
+}
+
+/* The end of a connection, whose watch is found by its data: rare enough. False: nothing is left to tell. */
+static bool end_mend(struct gn_epset *set, struct epoll_event *ev)
+{
+	struct gn_watch *w;
+
+	if (!(ev->events & ~(uint32_t)EPOLLHUP))
+		return true;
+	for (w = set->kernel.next; w != &set->kernel; w = w->next)
+		if (w->data.u64 == ev->data.u64 && (gn_flag(w->so->ep, GN_EP_EMULATED) || w->so->queue || w->so->tx.dir))
+			break;
+	if (w == &set->kernel)
+		return true;
+	if (ev->events & EPOLLHUP)
+		hup_mend(w, ev);
+	return !end_is_old(w, ev->events);
 }
 
 /* TCP may have nothing to read at its urgent mark, where AF_UNIX has (urgent.c). False: nothing is left to tell; so that the kernel does not
@@ -975,8 +1016,8 @@ static bool filter(struct gn_epset *set, struct epoll_event *events, int *n)
 			rang = true;
 			continue;
 		}
-		if (unlikely(events[i].events & EPOLLHUP) && set->emulated)
-			hup_mend(set, &events[i]);
+		if (unlikely(events[i].events & (EPOLLHUP | EPOLLRDHUP)) && set->emulated && !end_mend(set, &events[i]))
+			continue;
 		if (unlikely(events[i].events & EPOLLPRI) && set->emulated && !urgent_mend(set, &events[i])) {
 			rang = true; /* look again */
 			continue;
@@ -1184,33 +1225,8 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 	return n;
 }
 
-/* What the bells told of just now that no ring shows, behind the `n` reported already: nothing is to be reported twice. */
-static int scan_rung(struct gn_epset *set, struct epoll_event *events, int n, int max)
-{
-	struct gn_watch *w, *next;
-	int done = n;
-
-	gn_lock(&set->lock);
-	for (w = set->hot.next; w != &set->hot && done < max; w = next) {
-		bool told = false;
-
-		next = w->next;
-		if (!w->hint || gn_all_in_ring(w->so))
-			continue;
-		for (int i = 0; i < n && !told; i++)
-			told = events[i].data.u64 == w->data.u64;
-		events[done] = (struct epoll_event){.events = told ? 0 : watch_ready(w), .data = w->data};
-		if (!events[done].events)
-			continue;
-		done++;
-		w->quiet = 0;
-		w->off = w->events & EPOLLONESHOT;
-	}
-	gn_unlock(&set->lock);
-	return done - n;
-}
-
-/* Both sides once. They take turns at being first, so that neither starves the other when `max` is small. */
+/* Both sides once. The kernel's first, so that what rang is heard before the rings are looked at: an edge would else be told twice. They take
+ * turns at having most of the room, so that neither starves the other when `max` is small. */
 static int look(struct gn_epset *set, struct epoll_event *events, int max, uint64_t now)
 {
 	bool rang = false;
@@ -1222,19 +1238,15 @@ static int look(struct gn_epset *set, struct epoll_event *events, int max, uint6
 			return n;
 	}
 	set->turn = !set->turn;
-	if (set->turn) {
+	if (set->turn && max == 1) {
 		n = scan_locked(set, events, max);
-		k = kernel_look(set, events + n, max - n, now, &rang);
-		if (k >= 0 && rang && n == 0)
-			n = scan_locked(set, events + k, max - k);
-		else if (k >= 0 && rang && unlikely(set->rung_aside))
-			k += scan_rung(set, events, n + k, max);
-	} else {
-		k = kernel_look(set, events, max, now, &rang);
-		if (k >= 0)
-			n = scan_locked(set, events + k, max - k);
+		if (n)
+			return n;
 	}
-	return k < 0 && !n ? k : n + (k > 0 ? k : 0);
+	k = kernel_look(set, events, set->turn && max > 1 ? max / 2 : max, now, &rang);
+	if (k >= 0)
+		n = scan_locked(set, events + k, max - k);
+	return k < 0 ? k : n + k;
 }
 
 /* A connection of this process waits for room in a queue, of which no event tells: sleeps are to be short. */

@@ -54,7 +54,6 @@ struct gn_epset {
 	bool kernel_had;       /* something, when it was looked at last */
 	bool was_full;         /* the last call had no room for more: others may have waited */
 	bool turn;             /* who is first: the rings or the kernel */
-	bool rung_aside;       /* among the bells heard last was one of what no ring shows */
 	_Atomic uint32_t asked, swept; /* looks at the kernel's set, numbered; the last one that found all there was */
 	_Atomic uint32_t sleeping; /* threads that wait in the kernel */
 	bool outer;            /* somebody waits for the set itself: another set, poll, select */

@@ -203,6 +203,8 @@ static int shutdown_kernel(struct gn_sock *so, int fd, int how)
 		shutdown_listener(so, fd, how);
 	else if (rc == 0)
 		shut_in_kernel(so, how);
+	if (rc == 0 && unlikely(so->tx.dir != NULL))
+		gn_watches_poke(so);
 	return rc;
 }
 

@@ -156,6 +156,14 @@ void gn_kernel_peek_offset(int fd, int64_t offset)
 	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at);
 }
 
+bool gn_bells_alone(const struct gn_sock *so, int fd)
+{
+	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
+	ssize_t n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+
+	return so->ep->type == SOCK_STREAM && n > 0 && n < (ssize_t)sizeof bytes && bells_ahead(so, bytes, n) == (size_t)n;
+}
+
 /* Each look moves the offset on (socket(7)). */
 size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left)
 {
