@@ -93,6 +93,8 @@ ssize_t gn_kernel_send(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(rc == -EPIPE || rc == -ECONNRESET) && so->ep->type == SOCK_SEQPACKET && so->tx.dir) {
 		gn_peer_may_be_gone(so, fd, rc);
 		rc = gn_send_to_gone(so, fd, io, 0); /* a reset is told once, by whichever lane */
+	} else if (unlikely(rc == -EOPNOTSUPP) && so->ep->type == SOCK_SEQPACKET && so->tx.dir && gn_recv_end(so, fd) == -ECONNRESET) {
+		rc = -ECONNRESET; /* goes first */
 	}
 	leave(half, rc);
 	return rc;
@@ -248,13 +250,25 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 static ssize_t recv_after_ring(struct gn_sock *so, int fd, struct gn_io *io, ssize_t rc)
 {
 	ssize_t end;
+	int there = 0;
 
-	if (rc == 0 && !io->total)
+	if (rc == 0 && !io->total && (gn_sys_ioctl(fd, FIONREAD, &there) < 0 || there))
 		return 0;
 	if (rc == -ECONNRESET)
 		gn_peer_may_be_gone(so, fd, rc);
 	end = gn_recv_end(so, fd);
 	return end == 0 && rc < 0 ? recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL) : end;
+}
+
+/* The same, `rc` bytes having come: who was to be content with no less has taken the reset out beside them. */
+static void forget_reset(struct gn_sock *so, int fd, const struct gn_io *io, ssize_t rc)
+{
+	int there = 0;
+
+	if (so->ep->type != SOCK_STREAM || (io->flags & MSG_PEEK) || (size_t)rc >= gn_least(so, io))
+		return;
+	if (gn_sys_ioctl(fd, FIONREAD, &there) == 0 && !there) /* else what it stopped at was a descriptor */
+		gn_recv_end(so, fd);
 }
 
 ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
@@ -271,8 +285,12 @@ ssize_t gn_kernel_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	if (!gn_lane_enter(so, half, fd))
 		return GN_OTHER_LANE;
 	rc = gn_flag(so->ep, GN_EP_EMULATED) ? recv_emulated(so, fd, io) : recv_asking(so, fd, io);
-	if (unlikely(so->tx.dir != NULL) && (rc == 0 || rc == -ECONNRESET) && !gn_flag(so->ep, GN_EP_EMULATED))
-		rc = recv_after_ring(so, fd, io, rc);
+	if (unlikely(so->tx.dir != NULL) && !gn_flag(so->ep, GN_EP_EMULATED)) {
+		if (rc == 0 || rc == -ECONNRESET)
+			rc = recv_after_ring(so, fd, io, rc);
+		else if (rc > 0)
+			forget_reset(so, fd, io, rc);
+	}
 	if (unlikely(so->peer) && rc > 0 && io->name && io->name_len)
 		io->name_len = GN_MAX(gn_peer_source(so, io->name, room), io->name_len);
 	if (unlikely(rc == -EFAULT) && so->ep->type == SOCK_SEQPACKET && !(io->flags & MSG_PEEK))

@@ -379,14 +379,18 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 	return 0;
 }
 
+/* Who or what a message came from comes with it, or how much is left behind it. */
+static bool is_senders(int name)
+{
+	return name == SO_PASSCRED || name == SO_PASSSEC || name == GN_SO_PASSPIDFD || name == GN_SO_INQ;
+}
+
 static void pin_for_option(struct gn_sock *so, int fd, int level, int name, const void *value)
 {
 	int offset;
 
 	if (level != SOL_SOCKET)
 		return;
-	if (name == SO_PASSCRED || name == SO_PASSSEC || name == GN_SO_PASSPIDFD || name == GN_SO_INQ)
-		gn_pin(so, fd, GN_WHY_ANCILLARY);
 	if (so->ep->type != SOCK_STREAM && (name == SO_TIMESTAMP || name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING))
 		gn_pin(so, fd, GN_WHY_OPTION);
 	if (name != SO_PEEK_OFF)
@@ -450,6 +454,9 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		return set_emulated(so, fd, level, name, value, len);
+	/* First: who sends with SO_PASSCRED on is given a name (unix(7)), and the last bell is none of the program's messages. */
+	if (level == SOL_SOCKET && is_senders(name) && so->ep->domain == AF_UNIX && so->ep->type != SOCK_DGRAM)
+		gn_pin(so, fd, GN_WHY_ANCILLARY);
 	rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
 	if (rc < 0)
 		return rc;
@@ -637,7 +644,7 @@ static int64_t packet_bytes(struct gn_sock *so)
 	return sum;
 }
 
-int gn_unread(struct gn_sock *so, int fd)
+static int unread(struct gn_sock *so, int fd, bool to_mark)
 {
 	struct gn_ep *ep = so->ep;
 	bool stream = ep->type == SOCK_STREAM, back;
@@ -655,7 +662,7 @@ int gn_unread(struct gn_sock *so, int fd)
 		gn_drain_bells(so, fd);
 	if (pos < until || back)
 		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
-	if (stream)
+	if (stream && to_mark)
 		in_kernel = gn_urgent_unread(so, fd, in_kernel);
 	if (pos < until && until != UINT64_MAX && !stream)
 		in_kernel = (int)gn_packets_unread(so, fd);
@@ -665,6 +672,16 @@ int gn_unread(struct gn_sock *so, int fd)
 		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
 	gn_unlock(&ep->rx.lock);
 	return in_kernel + (int)GN_MAX(in_ring, (int64_t)0);
+}
+
+int gn_unread(struct gn_sock *so, int fd)
+{
+	return unread(so, fd, true);
+}
+
+int gn_unread_all(struct gn_sock *so, int fd)
+{
+	return unread(so, fd, false);
 }
 
 /* SIOCATMARK: urgent bytes are in the kernel lane, behind what is left in the ring and the bells. */

@@ -33,9 +33,9 @@ static short kernel_in(struct gn_sock *so, int fd)
 	if (likely(gn_low_water(so) <= 1) || !(bits & IN_BITS) || (bits & (POLLRDHUP | POLLHUP | POLLERR)))
 		return bits;
 	if (gn_rx_shared(so))
-		there = gn_unread(so, fd); /* the ring's too */
+		there = gn_unread_all(so, fd); /* the ring's too */
 	else
-		gn_sys_ioctl(fd, FIONREAD, &there); /* what lies behind an urgent byte counts */
+		gn_sys_ioctl(fd, FIONREAD, &there);
 	return (uint32_t)there >= gn_low_water(so) ? bits : bits & (short)~IN_BITS;
 }
 
@@ -56,6 +56,20 @@ static bool caught_up(struct gn_sock *so, int fd)
 	gn_kernel_recount(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	return positioned_on_ring(so);
+}
+
+/* With `queued` bytes in the ring. Of a peer that has gone back what it sent since counts too; an urgent byte and the end overtake it. */
+static short ready_queued(struct gn_sock *so, int fd, uint32_t queued, bool ask_kernel)
+{
+	uint32_t low = GN_MIN(gn_low_water(so), gn_ring_room(&so->rx));
+	short bits = queued >= low ? IN_BITS : 0;
+
+	if (!ask_kernel || likely(atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) != GN_LANE_BACK))
+		return bits;
+	bits |= kernel_bits(fd, POLLPRI | POLLRDHUP);
+	if (unlikely(!(bits & IN_BITS)) && ((bits & POLLRDHUP) || (uint32_t)gn_unread_all(so, fd) >= low))
+		bits |= IN_BITS;
+	return bits;
 }
 
 /* POLLIN and what goes with it. The ring's words are read without the lock: a moment's picture, as poll gives anyway. */
@@ -80,11 +94,8 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	if (unlikely(gone || fin)) /* an urgent byte that was not passed yet stays to be seen */
 		return IN_BITS | POLLRDHUP | (ask_kernel && atomic_load(&d->lane) == GN_LANE_BACK ? kernel_bits(fd, POLLPRI) & POLLPRI : 0);
 	queued = head - so->ep->rx.ring.own;
-	if (queued) /* an urgent byte overtakes what is left in the ring */
-		return (queued >= GN_MIN(gn_low_water(so), gn_ring_room(&so->rx)) ? IN_BITS : 0) | shut |
-		       (ask_kernel && unlikely(atomic_load_explicit(&d->lane, memory_order_acquire) == GN_LANE_BACK)
-					  ? kernel_bits(fd, POLLPRI | POLLRDHUP)
-					  : 0);
+	if (queued)
+		return ready_queued(so, fd, queued, ask_kernel) | shut;
 	if (likely(atomic_load_explicit(&d->lane, memory_order_acquire) != GN_LANE_BACK) || !ask_kernel)
 		return shut;
 	gn_look_at_peer(so, fd, true); /* what heads the kernel's queue may be bells */
@@ -113,8 +124,8 @@ static short hang_up(struct gn_sock *so, short in)
 
 	if (!(in & POLLRDHUP))
 		return 0;
-	if (gn_flag(so->ep, GN_EP_EMULATED))
-		return mine || gn_flag(so->ep, GN_EP_DEAD) ? POLLHUP : 0;
+	if (gn_flag(so->ep, GN_EP_EMULATED)) /* a reset that the kernel lane has not told yet is one too */
+		return mine || gn_flag(so->ep, GN_EP_DEAD) || (in & POLLERR) ? POLLHUP : 0;
 	return mine || gn_peer_closed(so) || (so->tx.dir && atomic_load_explicit(&so->tx.dir->deaf, memory_order_relaxed)) ? POLLHUP : 0;
 }
 

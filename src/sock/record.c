@@ -167,6 +167,8 @@ static ssize_t take_record(struct gn_sock *so, int fd, struct gn_io *io)
 		return GN_OTHER_LANE;
 	if (likely(pos >= until) || unlikely(gn_kernel_recount(so, fd) && atomic_load(&so->ep->rx.kernel_msgs) >= until))
 		return take_ring(so, fd, io);
+	if (unlikely(atomic_load(&so->ep->so_error) == ECONNRESET))
+		return GN_END; /* told before what is left */
 	n = take_kernel(so, fd, io, until == UINT64_MAX);
 	if (likely(n != -ECONNRESET))
 		return n;

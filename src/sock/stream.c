@@ -108,6 +108,8 @@ static ssize_t rest(struct gn_sock *so, int fd, const struct gn_io *io, struct g
 
 		if (n > 0)
 			done += (size_t)n;
+		else if (n == -ECONNRESET && !sending && gn_flag(so->ep, GN_EP_EMULATED))
+			atomic_store(&so->ep->so_error, ECONNRESET); /* for the next call to tell */
 		if (n < (ssize_t)len)
 			break;
 		c->iov++;
@@ -337,6 +339,16 @@ static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, st
 	return (ssize_t)done;
 }
 
+/* No more comes. AF_UNIX that was to be content with no less takes a reset out beside the bytes (unix_stream_read_generic()). */
+static ssize_t recv_ended(struct gn_sock *so, int fd, size_t done, size_t need)
+{
+	if (!done)
+		return gn_recv_end(so, fd);
+	if (unlikely(done < need) && !gn_flag(so->ep, GN_EP_EMULATED))
+		gn_recv_end(so, fd);
+	return (ssize_t)done;
+}
+
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
@@ -353,14 +365,16 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			return (ssize_t)done; /* what follows has a sender's name */
 		if (n == GN_OTHER_LANE && done && done < io->total) {
 			done = (size_t)rest_from_kernel(so, fd, io, &c, done);
-			if (done >= need || io->control_len || gn_io_nonblock(so, io->flags))
+			if (done >= need || io->control_len)
 				return (ssize_t)done;
+			if (gn_io_nonblock(so, io->flags))
+				return recv_ended(so, fd, done, need);
 			return rest(so, fd, io, &c, done, false);
 		}
 		if (done && (done >= need || io->from_kernel || io->stop))
 			return (ssize_t)done;
 		if (n == GN_END)
-			return done ? (ssize_t)done : gn_recv_end(so, fd);
+			return recv_ended(so, fd, done, need);
 		if (n == GN_NONE_WANTED) {
 			if (unlikely(io->control && (io->flags & MSG_PEEK)) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK)
 				take_control(so, fd, io); /* AF_UNIX looks further and further for it */
@@ -369,7 +383,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))
-			return done ? (ssize_t)done : gn_recv_end(so, fd);
+			return recv_ended(so, fd, done, need);
 		if (gn_io_nonblock(so, io->flags)) {
 			if (++so->empties % GN_LOOK_EVERY == 0)
 				gn_check_peer(so, fd, true);
