@@ -74,6 +74,9 @@ int gn_name_caller_parse(const struct gn_name *n, struct gn_addr *from, struct g
 void gn_name_relay(struct gn_name *to, const struct gn_addr *local, const struct gn_addr *peer);
 int gn_name_relay_parse(const struct gn_name *n, struct gn_addr *local, struct gn_addr *peer);
 
+/* Where the relay of that number is asked for the socket that is behind it. */
+void gn_name_asked(struct gn_name *to, uint64_t number);
+
 /* Where the two ends of the AF_UNIX connection between these two kernel sockets meet to share a segment; the order of the inodes does
  * not matter. */
 void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b);

@@ -10,6 +10,7 @@
  *   gnezdo/1/h/...                          somebody holds that address: bound, not listening (as l/, or KEY)
  *   gnezdo/1/p/ADDR-ADDR  p/KEY-KEY         two such holders connect to each other; the smaller first
  *   gnezdo/1/r/ADDR-ADDR                    a socket behind a relay: its own address, then its peer's
+ *   gnezdo/1/a/NUMBER                       where a relay is asked for that socket, in hexadecimal
  *
  * KEY stands for an AF_UNIX name: =DEV.INODE of the socket's file, @HASH of an abstract name.
  *
@@ -186,6 +187,11 @@ void gn_name_meeting(struct gn_name *to, uint64_t inode_a, uint64_t inode_b)
 
 	*p++ = '-';
 	close_name(to, put_hex(p, GN_MAX(inode_a, inode_b)));
+}
+
+void gn_name_asked(struct gn_name *to, uint64_t number)
+{
+	close_name(to, put_hex(open_name(to, 'a'), number));
 }
 
 /* Any order will do, as long as both ends have the same one. */

@@ -75,16 +75,25 @@ static inline struct gn_sock *gn_fd_find(int fd)
 	return so;
 }
 
-static inline struct gn_sock *gn_fd_get(int fd)
-{
-	gn_enter();
-	return gn_fd_find(fd);
-}
-
 static inline struct gn_sock *gn_point_get(int fd)
 {
 	gn_enter_point();
 	return gn_fd_find(fd);
+}
+
+/* For calls that do not move bytes: those find out by themselves that an endpoint has moved. */
+static inline struct gn_sock *gn_fd_get(int fd)
+{
+	struct gn_sock *so;
+
+	gn_enter();
+	so = gn_fd_find(fd);
+	if (!so)
+		return NULL;
+	so = gn_followed(so, fd);
+	if (unlikely(!so))
+		gn_end();
+	return so;
 }
 
 static inline void gn_fd_put(struct gn_sock *so)

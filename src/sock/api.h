@@ -116,7 +116,7 @@ int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int 
 
 ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags);
 
-/* relay.c: handing endpoints to processes without the shim */
+/* handover.c: handing endpoints to processes without the shim; gn_relay and gn_forward_callers: relay.c */
 /* A child that borrows our memory (vfork) changed that descriptor: it is not what the table says there. */
 void gn_lent_change(int fd);
 bool gn_lent_is_changed(int fd);

@@ -568,13 +568,14 @@ void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len
 }
 
 /* A connection that came through exec: the kernel's names of the AF_UNIX socket that carries it spell its internet addresses. */
-static bool inherited_names(int fd, struct gn_addr *local, struct gn_addr *peer)
+static bool inherited_names(int fd, struct gn_addr *local, struct gn_addr *peer, bool *relayed)
 {
 	struct gn_name name = {.len = sizeof name.sun};
 
 	if (gn_sys_getsockname(fd, &name.sun, &name.len) < 0 || name.sun.sun_family != AF_UNIX)
 		return false;
-	if (gn_name_caller_parse(&name, local, peer) == 0 || gn_name_relay_parse(&name, local, peer) == 0)
+	*relayed = gn_name_relay_parse(&name, local, peer) == 0;
+	if (*relayed || gn_name_caller_parse(&name, local, peer) == 0)
 		return true;
 	name.len = sizeof name.sun;
 	return gn_sys_getpeername(fd, &name.sun, &name.len) == 0 && gn_name_caller_parse(&name, peer, local) == 0;
@@ -585,9 +586,10 @@ struct gn_sock *gn_inherited(int fd)
 	struct gn_addr local, peer;
 	struct gn_ep like = {.type = SOCK_STREAM};
 	struct gn_sock *so;
+	bool relayed;
 	int flags;
 
-	if (fd < 0 || gn_is_vfork_child() || gn_is_hidden(fd) || !inherited_names(fd, &local, &peer))
+	if (fd < 0 || gn_is_vfork_child() || gn_is_hidden(fd) || !inherited_names(fd, &local, &peer, &relayed))
 		return NULL;
 	like.domain = (uint16_t)local.family;
 	flags = gn_sys_fcntl(fd, F_GETFL, 0);
@@ -595,7 +597,7 @@ struct gn_sock *gn_inherited(int fd)
 	if (!so)
 		return NULL;
 	gn_established(so, &local, &peer);
-	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
+	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED | (relayed ? GN_EP_RELAYED : 0));
 	gn_why(so->ep, GN_WHY_INHERITED);
 	return gn_get(fd);
 }

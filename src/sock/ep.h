@@ -58,6 +58,7 @@ enum gn_reason {
 
 /* Beside GN_LANE_*, of a half alone: whoever holds its lock is about to find out whether it can leave the kernel lane. */
 #define GN_LANE_LEAVING 3u
+#define GN_LANE_MOVED 4u /* for good: the endpoint is another socket now, behind a relay (move.c) */
 
 /* One direction of one endpoint, this side's half of it. */
 struct gn_half {
@@ -93,6 +94,7 @@ struct gn_ep {
 	_Atomic uint64_t peek_at;       /* with GN_EP_PEEK_OFF: stream position of the next MSG_PEEK */
 	int32_t fd; /* a descriptor of it, in the process that opened it */
 	_Atomic uint32_t so_error; /* an errno that waits to be reported */
+	uint64_t moved[2]; /* written before GN_LANE_MOVED: the number of the relay's name, and what it is to be told to give its socket out */
 };
 static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 
@@ -105,7 +107,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_PEEK_OFF 256u  /* SO_PEEK_OFF is on and ours to do (peek.c) */
 #define GN_EP_PASSCRED 1024u /* SO_PASSCRED is on */
 #define GN_EP_URGENT 2048u   /* emulated: an urgent byte was read out of line, the mark may still be ahead (urgent.c) */
-#define GN_EP_RELAYED 128u   /* a relay of ours holds it for a stranger */
+#define GN_EP_RELAYED 128u   /* emulated, and a relay's socket carries it: shut there is shut, whoever did it */
 #define GN_EP_UNSURE 4096u   /* a reader was killed: of rx.kernel_bytes or _msgs, what it took may be missing */
 #define GN_EP_SHUT_CARRIER 512u /* we have shut the kernel socket for reading: its end of file says nothing of the peer */
 #define GN_EP_LATE_URGENT 32768u /* emulated: what reset it was urgent data, which nobody can read */

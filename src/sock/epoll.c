@@ -377,6 +377,21 @@ void gn_watches_leave(struct gn_sock *so)
 	for_each_watch(so, watch_leave);
 }
 
+void gn_watches_pass(struct gn_sock *from, struct gn_sock *to)
+{
+	struct gn_watch *w;
+
+	gn_lock(&gn_watch_lists);
+	for (w = from->watches; w; w = w->of_sock) {
+		gn_lock(&w->set->lock);
+		w->so = to;
+		gn_unlock(&w->set->lock);
+	}
+	to->watches = from->watches;
+	from->watches = NULL;
+	gn_unlock(&gn_watch_lists);
+}
+
 static void private_add(struct gn_watch *w)
 {
 	if (!w->deleted)
@@ -667,7 +682,7 @@ static int ctl_ours(struct gn_epset *set, struct gn_sock *so, int op, int fd, st
 
 int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 {
-	struct gn_sock *so = gn_get(fd);
+	struct gn_sock *so = gn_followed(gn_get(fd), fd);
 	struct gn_sock *set = so ? set_get(setfd) : gn_get_kind(setfd, GN_KIND_EPOLL);
 	int rc;
 
@@ -739,6 +754,10 @@ uint32_t gn_watch_peek(struct gn_watch *w)
 
 	if (w->off)
 		return 0;
+	if (unlikely(!whole && !w->so->dgram && gn_has_moved(w->so))) {
+		w->set->moved = true;
+		return 0;
+	}
 	now = (uint16_t)gn_ready(w->so, w->fd, (short)want, w->hint && !whole);
 	if (!now && !whole)
 		w->hint = false;
@@ -1215,7 +1234,7 @@ static int park(struct gn_sock *so, struct epoll_event *events, int max, uint64_
 			deadline_ns = GN_MIN(deadline_ns, gn_now_ns() + nap_ns);
 		/* Edge-triggered watches are not "ready" while their state is old news; a change since is caught by this look. */
 		n = scan_locked(set, events, max);
-		if (n == 0)
+		if (n == 0 && likely(!set->moved))
 			n = sleep_once(so, events, max, deadline_ns, mask);
 	}
 	atomic_fetch_sub(&set->sleeping, 1);
@@ -1288,7 +1307,7 @@ static int wait_rings(struct gn_sock *so, struct epoll_event *events, int max, u
 			n = park(so, events, max, deadline_ns, mask);
 		}
 		set->was_full = n == max;
-		if (n || now >= deadline_ns || somebody_queues())
+		if (n || now >= deadline_ns || somebody_queues() || unlikely(set->moved))
 			return n;
 	}
 }
@@ -1316,11 +1335,45 @@ static int wait_kernel(struct gn_sock *so, struct epoll_event *events, int max, 
 	return n;
 }
 
+/* A watched endpoint that has moved, held. */
+static struct gn_sock *moved_one(struct gn_epset *set, int *fd)
+{
+	struct gn_watch *heads[] = {&set->hot, &set->cold};
+	struct gn_sock *found = NULL;
+
+	gn_lock(&gn_watch_lists); /* its watch goes before it does */
+	gn_lock(&set->lock);
+	set->moved = false;
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+		for (struct gn_watch *w = heads[i]->next; w != heads[i] && !found; w = w->next)
+			if (!w->so->dgram && gn_has_moved(w->so)) {
+				found = w->so;
+				atomic_fetch_add(&found->refs, 1);
+				*fd = w->fd;
+			}
+	gn_unlock(&set->lock);
+	gn_unlock(&gn_watch_lists);
+	return found;
+}
+
+int gn_watches_follow(struct gn_epset *set)
+{
+	struct gn_sock *so;
+	int fd = -1, rc = 0;
+
+	while (rc == 0 && (so = moved_one(set, &fd))) {
+		rc = gn_follow(so, fd);
+		gn_put(so);
+	}
+	return rc;
+}
+
 int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask)
 {
 	struct gn_epset *set = so->set;
 	uint64_t deadline = gn_deadline_of(timeout), until;
+	bool moved;
 	int n;
 
 	(void)fd;
@@ -1335,7 +1388,10 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 			gn_queue_look();
 		until = somebody_queues() ? gn_queue_nap(deadline) : deadline;
 		n = set->rings ? wait_rings(so, events, max, until, mask) : wait_kernel(so, events, max, until, mask);
-	} while (n == 0 && deadline && gn_now_ns() < deadline);
+		moved = set->moved;
+		if (unlikely(moved) && n == 0)
+			n = gn_watches_follow(set);
+	} while (n == 0 && (moved || (deadline && gn_now_ns() < deadline)));
 	if (unlikely(set->outer))
 		gn_epset_sync(set);
 	return n;

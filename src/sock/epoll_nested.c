@@ -113,6 +113,10 @@ bool gn_set_sync(int fd)
 	if (so->set->inner_count)
 		gn_inner_sync(so->set);
 	gn_epset_sync(so->set);
+	if (unlikely(so->set->moved)) {
+		gn_watches_follow(so->set);
+		gn_epset_sync(so->set);
+	}
 	gn_put(so);
 	return true;
 }

@@ -40,6 +40,7 @@ struct gn_epset {
 	uint64_t cookie;
 	bool rung_inside;      /* the bells are in the program's set */
 	bool shared;           /* by fork: other processes may wait in the program's set too (epoll_fork.c) */
+	bool moved;            /* a scan found an endpoint that has: see move.c */
 	bool strange;          /* the program's set shows bells, and not ours */
 	bool haunted;          /* a watch was freed that may be in the bells still */
 	_Atomic uint32_t apart; /* of the sleeping: those that are not in the program's set */

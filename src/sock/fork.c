@@ -202,6 +202,7 @@ static void process_begins(void)
 	gn_world.pid = gn_sys_getpid();
 	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
+	atomic_store(&gn_following, 0);
 	forget_all();
 	gn_signals_forked();
 }

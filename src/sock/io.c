@@ -79,6 +79,8 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (unlikely(rc < 0))
 		return rc;
+	if (unlikely(gn_has_moved(so)))
+		return gn_moved_io(so, fd, io, true);
 	if (!so->roomy && (io->total >= 16384 || so->heat > 3))
 		more_room(so, fd);
 	if (unlikely(io->flags & MSG_OOB) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_PINNED))
@@ -149,6 +151,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (unlikely(rc < 0))
 		return rc;
+	if (unlikely(gn_has_moved(so)))
+		return gn_moved_io(so, fd, io, false);
 	if (unlikely(io->flags & (MSG_OOB | MSG_ERRQUEUE))) {
 		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 			return -EAGAIN; /* nothing goes wrong later */

@@ -71,6 +71,9 @@ int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want); /* bytes in th
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io);
 
+/* move.c: of an endpoint that has moved */
+ssize_t gn_moved_io(struct gn_sock *so, int fd, struct gn_io *io, bool sending);
+
 /* peek.c */
 ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io);
 

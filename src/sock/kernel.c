@@ -63,6 +63,8 @@ static ssize_t send_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 
 	bool gone;
 
+	if (unlikely(rc == -EPIPE && gn_flag(so->ep, GN_EP_RELAYED)))
+		return gn_broken_pipe(so, io->flags);
 	if (rc == -EPIPE && !io->total && !atomic_load(&so->ep->tx.shut)) {
 		gn_kernel_gone(so, fd);
 		gn_judge(so, fd);

@@ -122,7 +122,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
 	uint32_t none = GN_FIN_NONE;
 
-	if (gn_world.sandboxed || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
+	if (gn_world.sandboxed || gn_has_moved(so) || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);
@@ -139,6 +139,8 @@ void gn_last_close(struct gn_sock *so, int fd)
 	if (so->kind == GN_KIND_EPOLL)
 		return;
 	gn_watches_drop(so);
+	if (unlikely(gn_has_moved(so)) && !so->followed)
+		gn_move_poke(so);
 	say_goodbye(so, fd);
 	gn_dgram_goodbye(so);
 	gn_unhide_close(&so->private_fd);

@@ -5,6 +5,7 @@
  * Each entry stands for one or two entries of the set that the kernel polls: its own, or for an endpoint on the ring its bells, and
  * for a listener its private face too. While nothing but rings is asked about and something is ready, no system call is made.
  */
+#include <limits.h>
 #include <string.h>
 #include <sys/single_threaded.h>
 
@@ -13,6 +14,8 @@
 #include "sock/sleep.h"
 
 #define SMALL 64
+#define MOVED INT_MAX /* instead of a count: begin anew */
+#define TRIES 16
 #define CAP_NS GN_NS_PER_MS /* how long to sleep when unread kernel data hides the bells */
 
 struct entry {
@@ -34,6 +37,7 @@ struct pollset {
 	bool capped;
 	bool no_room; /* waits for some, in a ring */
 	bool armed;
+	bool moved;   /* one of them has (move.c): what was found counts for nothing */
 	uint32_t token;
 	void *map; /* of a large set, or NULL */
 	size_t map_bytes;
@@ -52,7 +56,7 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 	if (unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed)))
 		return true;
 	for (nfds_t i = 0; i < count; i++) {
-		struct gn_sock *so = gn_get(fds[i].fd);
+		struct gn_sock *so = gn_followed(gn_get(fds[i].fd), fds[i].fd);
 		bool yes;
 
 		if (!so) {
@@ -71,11 +75,12 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 static bool entry_make(struct pollset *s, nfds_t i)
 {
 	struct pollfd *u = &s->user[i];
-	struct gn_sock *so = gn_get(u->fd);
+	struct gn_sock *so = gn_followed(gn_get(u->fd), u->fd);
 
 	s->kernel[i] = *u;
 	s->entry[i] = (struct entry){.so = so};
 	s->twin[i] = -1;
+	s->moved |= so && unlikely(gn_has_moved(so));
 	if (so && gn_on_ring(so)) {
 		s->entry[i].ring = true;
 		s->rings++;
@@ -188,8 +193,9 @@ static int collect(struct pollset *s)
 
 		s->user[i].revents = e->ring ? gn_ready(e->so, s->user[i].fd, s->user[i].events, true) : plain_result(s, i);
 		ready += s->user[i].revents != 0;
+		s->moved |= e->so && unlikely(gn_has_moved(e->so)); /* before that, or since */
 	}
-	return ready;
+	return s->moved ? MOVED : ready;
 }
 
 static int kernel_now(struct pollset *s)
@@ -258,6 +264,7 @@ static bool arm_all(struct pollset *s)
 		s->capped |= s->entry[i].low;
 		inside_begin(s, i);
 		so = s->entry[i].so;
+		s->moved |= so && unlikely(gn_has_moved(so));
 		s->entry[i].counted = s->entry[i].ring || (so && gn_flag(so->ep, GN_EP_EMULATED));
 		s->entry[i].seat = s->entry[i].counted && !so->dgram ? &so->ep->asleep[so->seat] : NULL;
 		if (s->entry[i].counted)
@@ -269,8 +276,9 @@ static bool arm_all(struct pollset *s)
 		ring_wish(s, i);
 		gn_cpu_publish(so);
 		quiet &= gn_arm(so, s->user[i].fd, s->user[i].events, s->token);
+		s->moved |= unlikely(gn_has_moved(so)); /* asked for a bell: from here on one comes */
 	}
-	return quiet;
+	return quiet && !s->moved;
 }
 
 static void disarm_all(struct pollset *s)
@@ -390,12 +398,32 @@ static void set_fork(struct gn_held *held, enum gn_fork_step step)
 	}
 }
 
+/* With what is under the descriptors now. */
+static int run_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *mask)
+{
+	int rc;
+
+	s->moved = false;
+	s->kernel_count = s->count;
+	s->rings = s->others = 0;
+	for (nfds_t i = 0; i < s->count; i++)
+		entry_make(s, i);
+	gn_held_push(&s->held);
+	rc = unlikely(s->moved) ? MOVED : run(s, deadline_ns, mask);
+	gn_held_pop(&s->held);
+	for (nfds_t i = 0; i < s->count; i++)
+		if (s->entry[i].so)
+			gn_put(s->entry[i].so);
+	return rc;
+}
+
 int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct pollfd small_kernel[2 * SMALL];
 	struct entry small_entry[SMALL];
 	int small_twin[SMALL];
-	struct pollset s = {.user = fds, .count = count, .kernel_count = count, .held = {.undo = set_undo, .fork = set_fork}};
+	uint64_t deadline = gn_deadline_of(timeout);
+	struct pollset s = {.user = fds, .count = count, .held = {.undo = set_undo, .fork = set_fork}};
 	int rc;
 
 	if (!gn_timeout_is_valid(timeout))
@@ -412,14 +440,11 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 		s.kernel = (void *)(s.entry + count);
 		s.twin = (void *)(s.kernel + 2 * count);
 	}
-	for (nfds_t i = 0; i < count; i++)
-		entry_make(&s, i);
-	gn_held_push(&s.held);
-	rc = run(&s, gn_deadline_of(timeout), mask);
-	gn_held_pop(&s.held);
-	for (nfds_t i = 0; i < count; i++)
-		if (s.entry[i].so)
-			gn_put(s.entry[i].so);
+	for (nfds_t tries = 0; (rc = run_once(&s, deadline, mask)) == MOVED; tries++)
+		if (tries > TRIES + count) {
+			rc = -ENOMEM; /* there is no descriptor to follow one with */
+			break;
+		}
 	if (s.map)
 		gn_sys_munmap(s.map, s.map_bytes);
 	return rc;

@@ -115,7 +115,7 @@ void gn_tx_mend(struct gn_sock *so, int fd)
 	struct gn_ep *ep = so->ep;
 	struct gn_dir *d = so->tx.dir;
 
-	if (!d)
+	if (!d || gn_has_moved(so))
 		return;
 	if (atomic_load(&d->lane) == GN_LANE_BACK) /* killed in gn_tx_back() */
 		atomic_store(&ep->tx.lane, GN_LANE_BACK);
@@ -133,7 +133,7 @@ void gn_rx_mend(struct gn_sock *so, int fd)
 	struct gn_ep *ep = so->ep;
 	struct gn_dir *d = so->rx.dir;
 
-	if (!d)
+	if (!d || gn_has_moved(so))
 		return;
 	if (gn_rx_shared(so) && atomic_load(&d->consent) == GN_CONSENT_NONE) /* killed in gn_consent_rx() */
 		atomic_store(&ep->rx.lane, GN_LANE_KERNEL);
@@ -245,10 +245,10 @@ bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd)
 	for (;;) {
 		atomic_fetch_add(&half->in_kernel, 1);
 		lane = atomic_load(&half->lane);
-		if (likely(lane != GN_LANE_RING && lane != GN_LANE_LEAVING))
+		if (likely(lane != GN_LANE_RING && lane != GN_LANE_LEAVING && lane != GN_LANE_MOVED))
 			return true;
 		atomic_fetch_sub(&half->in_kernel, 1);
-		if (lane == GN_LANE_RING)
+		if (lane == GN_LANE_RING || lane == GN_LANE_MOVED)
 			return false;
 		if (half == &so->ep->rx) /* free again when it is known */
 			gn_rx_lock(so, fd);

@@ -50,6 +50,8 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 {
 	struct timespec step = gn_timespec(STEP_NS);
 
+	if (unlikely(gn_has_moved(so)))
+		return false;
 	if (!has_ring(so))
 		return true;
 	while (!rx_is_home(so, fd)) {
@@ -57,7 +59,7 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 			return false;
 		gn_sys_nanosleep(&step, NULL);
 	}
-	return true;
+	return !gn_has_moved(so);
 }
 
 static void leave_begins(struct gn_sock *so, int fd, enum gn_reason why)
@@ -83,7 +85,7 @@ void gn_heed(struct gn_sock *so, int fd)
 	gn_unlock(&so->ep->tx.lock);
 }
 
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd, uint64_t until_ns), enum gn_reason why)
+void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
 {
 	uint64_t until;
 
@@ -102,7 +104,7 @@ void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(st
 					gn_private_retire(so, (int)fd);
 					leave_begins(so, (int)fd, why);
 				} else if (!gn_retreat_wait(so, (int)fd, until))
-					stays(so, (int)fd, until);
+					stays(so, (int)fd);
 			}
 			gn_put(so);
 		}

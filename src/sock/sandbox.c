@@ -20,9 +20,8 @@ static bool may_be_on_ring(struct gn_sock *so, int fd)
 	return atomic_load(&so->ep->state) == GN_ESTAB || so->ep->type == SOCK_DGRAM;
 }
 
-static void stays(struct gn_sock *so, int fd, uint64_t until_ns)
+static void stays(struct gn_sock *so, int fd)
 {
-	(void)until_ns;
 	if (so->ep->type != SOCK_DGRAM)
 		gn_relay(so, fd);
 }

@@ -127,6 +127,7 @@ struct gn_sock {
 	bool roomy;                      /* the kernel socket's buffer was enlarged */
 	bool held;                       /* while the process forks: its lock (fork.c) */
 	bool last_private;               /* listeners: the face that the last caller used */
+	bool followed;                   /* under move.c's lock: this process has done what GN_LANE_MOVED asks for */
 };
 
 enum { GN_SEG_NONE, GN_SEG_MAPPED, GN_SEG_GIVEN_UP };
@@ -265,11 +266,36 @@ void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from th
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
 void gn_why(struct gn_ep *ep, enum gn_reason why);
 
+/* move.c: endpoints that are another socket now. Calls that sleep look after they have asked for a bell, before they sleep. */
+int gn_follow(struct gn_sock *so, int fd);              /* puts that socket under every descriptor of it; -errno: it could not be got */
+void gn_move_to(struct gn_sock *so, int fd, int plain); /* likewise, with the socket at hand; closes `plain` */
+int gn_watches_follow(struct gn_epset *set);            /* epoll.c: of all that a scan has found moved */
+void gn_watches_pass(struct gn_sock *from, struct gn_sock *to); /* epoll.c: they are another endpoint's now, which has none */
+struct gn_sock *gn_followed_slow(struct gn_sock *so, int fd);
+void gn_move_poke(const struct gn_sock *so);            /* one relative less: the relay is to look */
+ssize_t gn_fd_send(int over, const struct gn_name *to, void *data, size_t len, int fd); /* a datagram with a descriptor; to: NULL, to the peer */
+ssize_t gn_fd_recv(int over, void *data, size_t len, int *fd);
+#define GN_COPY_FD 100 /* of a relay: the socket that relatives are to have; old ep: fd is the relay's pid then, peek_at that socket's inode */
+extern _Atomic uint32_t gn_following;                    /* lock, of this process */
+
+/* Either half will do: a relay that was killed may have got no further. */
+static inline bool gn_has_moved(const struct gn_sock *so)
+{
+	return atomic_load_explicit(&so->ep->tx.lane, memory_order_acquire) == GN_LANE_MOVED ||
+	       atomic_load_explicit(&so->ep->rx.lane, memory_order_acquire) == GN_LANE_MOVED;
+}
+
+/* Of one just got: itself, or what is in its place now; NULL: the kernel's alone. */
+static inline struct gn_sock *gn_followed(struct gn_sock *so, int fd)
+{
+	return unlikely(so && so->kind == GN_KIND_SOCK && gn_has_moved(so)) ? gn_followed_slow(so, fd) : so;
+}
+
 /* retreat.c */
 bool gn_retreat(struct gn_sock *so, int fd, enum gn_reason why); /* false: data in the ring, or a busy peer, holds it there */
 bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns);
 /* `stays` is told when the time for all of them is up. */
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd, uint64_t until_ns), enum gn_reason why);
+void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why);
 void gn_heed(struct gn_sock *so, int fd);               /* tx lock not held: goes back if the peer asked for it */
 
 /* promote.c, again */

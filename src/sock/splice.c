@@ -79,7 +79,7 @@ static bool is_pipe(int fd)
 
 ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, unsigned int flags)
 {
-	struct gn_sock *in = gn_get(from), *out = in ? NULL : gn_get(to);
+	struct gn_sock *in = gn_followed(gn_get(from), from), *out = in ? NULL : gn_followed(gn_get(to), to);
 	struct gn_sock *so = in ? in : out;
 	struct gn_held held = {.so = so};
 	ssize_t rc;

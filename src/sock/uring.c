@@ -14,9 +14,8 @@ static bool is_any(struct gn_sock *so, int fd)
 	return true;
 }
 
-static void relayed(struct gn_sock *so, int fd, uint64_t until_ns)
+static void relayed(struct gn_sock *so, int fd)
 {
-	(void)until_ns;
 	gn_relay(so, fd);
 }
 

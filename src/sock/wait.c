@@ -467,7 +467,7 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->ep->rx.shut))
 		deadline_ns = 0;
-	else if (atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own))
+	else if ((atomic_load(&so->rx.dir->lane) == GN_LANE_KERNEL || !rx_changed(so, own)) && !gn_has_moved(so))
 		s.rc = sleep_in(so, fd, deadline_ns, how_of(deadline_ns, part), &s);
 	else
 		deadline_ns = 0;
@@ -524,7 +524,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 		return rc == -EPIPE ? -EPIPE : rc;
 	}
 	sleep_start(so, &s, &so->tx.dir->p_parked);
-	if (!tx_changed(so, room) && !atomic_load(&so->ep->tx.shut))
+	if (!tx_changed(so, room) && !atomic_load(&so->ep->tx.shut) && !gn_has_moved(so))
 		s.rc = sleep_in(so, fd, room_until(deadline_ns), how_of(deadline_ns, part), &s);
 	wake_up(so, gn_fd_still(so, fd), &s, &so->tx.dir->p_parked);
 	if (s.rc == -ETIMEDOUT)

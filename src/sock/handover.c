@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Handing over: before exec, spawn and descriptor passing, what somebody without the shim is about to use comes back to the kernel lane
+ * (retreat.c), or goes behind a relay (relay.c). [LANE-4]
+ */
+#include "sock/api.h"
+
+/* A child that borrows our memory leaves our table as it is: which of its descriptors are not what the table says any more? Several children
+ * may be on their way to exec at a time. */
+static struct lent {
+	pid_t pid;
+	uint64_t changed[16];
+} lent_children[8];
+
+static struct lent *lent_get(void)
+{
+	pid_t pid = gn_sys_getpid();
+	struct lent *l = &lent_children[(unsigned int)pid % ARRAY_SIZE(lent_children)];
+
+	if (l->pid != pid)
+		*l = (struct lent){.pid = pid};
+	return l;
+}
+
+void gn_lent_change(int fd)
+{
+	struct lent *l = lent_get();
+
+	if (fd >= 0 && fd < (int)(64 * ARRAY_SIZE(l->changed)))
+		l->changed[fd / 64] |= UINT64_C(1) << fd % 64;
+}
+
+bool gn_lent_is_changed(int fd)
+{
+	const struct lent *l = lent_get();
+
+	return fd >= 0 && fd < (int)(64 * ARRAY_SIZE(l->changed)) && (l->changed[fd / 64] >> fd % 64 & 1);
+}
+
+/* Somebody without the shim is about to use this descriptor. */
+void gn_give_away(struct gn_sock *so, int fd)
+{
+	gn_private_retire(so, fd);
+	if (!gn_retreat(so, fd, GN_WHY_CALL))
+		gn_relay(so, fd);
+}
+
+void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
+{
+	if (gn_on_ring(so) || gn_has_moved(so))
+		gn_give_away(so, fd); /* what lies unread in the ring must reach it too */
+	else
+		gn_pin(so, fd, why);
+}
+
+static bool is_inherited(struct gn_sock *so, int fd)
+{
+	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
+
+	if (gn_is_vfork_child() && gn_lent_is_changed(fd))
+		return false;
+	return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+static void stays(struct gn_sock *so, int fd)
+{
+	gn_relay(so, fd);
+}
+
+void gn_before_exec(void)
+{
+	gn_retreat_all(is_inherited, stays, GN_WHY_CALL);
+}
+
+/* Sources of dup2 in the file actions of posix_spawn: inherited in spite of FD_CLOEXEC. */
+static _Atomic uint64_t spawn_sources[16];
+
+void gn_spawn_source(int fd)
+{
+	if (fd >= 0 && fd < (int)(64 * ARRAY_SIZE(spawn_sources)))
+		atomic_fetch_or(&spawn_sources[fd / 64], UINT64_C(1) << fd % 64);
+}
+
+static bool is_spawned(struct gn_sock *so, int fd)
+{
+	bool source = fd < (int)(64 * ARRAY_SIZE(spawn_sources)) && (atomic_load(&spawn_sources[fd / 64]) >> fd % 64 & 1);
+
+	return is_inherited(so, fd) || source;
+}
+
+void gn_before_spawn(void)
+{
+	if (gn_is_vfork_child())
+		gn_before_exec();
+	else
+		gn_retreat_all(is_spawned, stays, GN_WHY_CALL);
+}
+
+/* Before descriptors are sent to another process. */
+void gn_before_passing(const struct msghdr *msg)
+{
+	struct cmsghdr *c;
+
+	if (gn_is_no_control(msg))
+		return; /* the kernel's errno follows */
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+		size_t left = msg->msg_controllen - (size_t)((const char *)c - (const char *)msg->msg_control);
+		size_t count = c->cmsg_len >= CMSG_LEN(0) ? (GN_MIN(c->cmsg_len, left) - CMSG_LEN(0)) / sizeof(int) : 0;
+		const int *fds = (const int *)(const void *)CMSG_DATA(c);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			struct gn_sock *so = gn_get(fds[i]);
+
+			if (!so)
+				continue;
+			gn_give_away(so, fds[i]);
+			gn_put(so);
+		}
+	}
+}
