@@ -193,7 +193,7 @@ int gn_listen(struct gn_sock *so, int fd, int backlog)
 	so->ep->backlog = (uint16_t)backlog;
 	if (so->private_fd >= 0) {
 		gn_sys_listen(so->private_fd, backlog);
-	} else if (private_wanted(so) && local_name(fd, &so->ep->local) == 0) {
+	} else if (private_wanted(so) && !gn_uring_found() && local_name(fd, &so->ep->local) == 0) {
 		private_face_open(so, fd, backlog);
 	}
 	gn_peer_drop(so);

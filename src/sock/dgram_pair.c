@@ -379,12 +379,12 @@ void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
 	struct gn_addr peer = {0};
 	bool connected = false;
 
-	if (gn_world.lanes == GN_LANES_KERNEL) {
-		gn_why(so->ep, GN_WHY_LANE_KERNEL);
+	if (gn_world.lanes != GN_LANES_KERNEL && (++so->heat < gn_world.heat || gn_flag(so->ep, GN_EP_PINNED)))
+		return;
+	if (gn_world.lanes == GN_LANES_KERNEL || gn_uring_found()) {
+		gn_why(so->ep, gn_world.why_kernel);
 		return;
 	}
-	if (++so->heat < gn_world.heat || gn_flag(so->ep, GN_EP_PINNED))
-		return;
 	if (is_unix(so)) {
 		if (name || atomic_load(&so->ep->state) != GN_ESTAB)
 			return;

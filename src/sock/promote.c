@@ -150,8 +150,8 @@ static bool may_promote(struct gn_sock *so)
 {
 	struct gn_ep *ep = so->ep;
 
-	if (gn_world.lanes == GN_LANES_KERNEL) {
-		give_up(so, GN_WHY_LANE_KERNEL);
+	if (gn_world.lanes == GN_LANES_KERNEL || gn_uring_found()) {
+		give_up(so, gn_world.why_kernel);
 		return false;
 	}
 	if (gn_flag(ep, GN_EP_PINNED)) {

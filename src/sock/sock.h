@@ -145,6 +145,8 @@ struct gn_world {
 	uint32_t ring_size;
 	bool in_family;       /* gn_family_join() was called */
 	bool family_lost;     /* some of our relatives cannot be known */
+	bool looked;          /* whether the program's text has an io_uring is known: gn_uring_found() */
+	uint8_t why_kernel;   /* enum gn_reason: why lanes is GN_LANES_KERNEL */
 	bool unseen;          /* it has an io_uring: no faces, no rings */
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
@@ -245,6 +247,17 @@ void gn_family_fork_failed(void);
 void gn_family_forked(void);        /* in the child */
 void gn_family_again(void);         /* a descriptor of the pool was closed; another is open */
 bool gn_family_is_alone(void);      /* no other process of it lives, and runs the program that it was forked with */
+
+/* uring.c */
+void gn_uring_look(void);
+
+/* The process moves bytes where nobody sees it, or may begin to at any time: the program has io_uring linked in. */
+static inline bool gn_uring_found(void)
+{
+	if (unlikely(!gn_world.looked))
+		gn_uring_look();
+	return gn_world.unseen;
+}
 
 /* stats.c */
 void gn_stats_count_conn(void);

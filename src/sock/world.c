@@ -24,6 +24,7 @@ static void settings(void)
 	gn_world.heat = HEAT_DEFAULT;
 	if (lane && strcmp(lane, "kernel") == 0)
 		gn_world.lanes = GN_LANES_KERNEL;
+	gn_world.why_kernel = GN_WHY_LANE_KERNEL;
 	if (lane && strcmp(lane, "ring") == 0) {
 		gn_world.lanes = GN_LANES_RING;
 		gn_world.heat = 0;

@@ -8,6 +8,44 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#ifdef URING_INLINED /* as liburing's own, when it is linked into the program */
+static long uring_call(long nr, long a, long b, long c, long d)
+{
+	long rc;
+#if defined(__x86_64__)
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = 0;
+	register long r9 __asm__("r9") = 0;
+
+	if (nr == SYS_io_uring_setup)
+		__asm__ volatile("movl $425, %%eax; syscall" : "=a"(rc) : "D"(a), "S"(b) : "rcx", "r11", "memory");
+	else
+		__asm__ volatile("syscall" : "=a"(rc) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = 0;
+	register long x5 __asm__("x5") = 0;
+	register long x8 __asm__("x8") = nr;
+
+	if (nr == SYS_io_uring_setup)
+		__asm__ volatile("mov w8, #425; svc #0" : "+r"(x0) : "r"(x1) : "x8", "memory");
+	else
+		__asm__ volatile("svc #0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x8) : "memory");
+	rc = x0;
+#endif
+	errno = rc < 0 ? (int)-rc : 0;
+	return rc < 0 ? -1 : rc;
+}
+#else
+static long uring_call(long nr, long a, long b, long c, long d)
+{
+	return syscall(nr, a, b, c, d, 0L, 0L);
+}
+#endif
+
 struct uring {
 	int fd;
 	unsigned int *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
@@ -20,7 +58,7 @@ static bool uring_open(struct uring *u)
 	struct io_uring_params p = { 0 };
 	char *sq, *cq;
 
-	u->fd = (int)syscall(SYS_io_uring_setup, 8, &p);
+	u->fd = (int)uring_call(SYS_io_uring_setup, 8, (long)&p, 0, 0);
 	if (u->fd < 0) {
 		note("no io_uring here");
 		return false;
@@ -54,7 +92,7 @@ static long request(struct uring *u, int op, int fd, void *addr, unsigned int le
 	u->sqes[at].msg_flags = flags;
 	u->sq_array[at] = at;
 	__atomic_store_n(u->sq_tail, tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, u->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+	if (uring_call(SYS_io_uring_enter, u->fd, 1, 1, IORING_ENTER_GETEVENTS) < 0)
 		return -1;
 	if (__atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE) == head)
 		die("no completion");
@@ -170,15 +208,17 @@ static void in_a_set(struct obs *o)
 	obs_recv(o->fd, 10, 0);
 }
 
+static const struct obs_case cases[] = {
+	{ "a hot connection", while_hot, STREAM | SEQP | UDP4 | DGPAIR, 0 },
+	{ "data waiting", with_data_waiting, STREAM, 0 },
+	{ "in a set", in_a_set, STREAM | UDP4, 0 },
+	{ "accept", accepts, TCP4 | TCP6 | UNIXP, NO_RING | COLD_ONLY },
+	{ 0 },
+};
+
+#ifndef URING_INLINED
 int main(int argc, char **argv)
 {
-	static const struct obs_case cases[] = {
-		{ "a hot connection", while_hot, STREAM | SEQP | UDP4 | DGPAIR, 0 },
-		{ "data waiting", with_data_waiting, STREAM, 0 },
-		{ "in a set", in_a_set, STREAM | UDP4, 0 },
-		{ "accept", accepts, TCP4 | TCP6 | UNIXP, NO_RING | COLD_ONLY },
-		{ 0 },
-	};
-
 	return obs_main(argc, argv, cases);
 }
+#endif
