@@ -95,6 +95,7 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 	child_tid = va_arg(args, pid_t *);
 	va_end(args);
 	gn_enter();
+	gn_net_moves(flags);
 	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
 		gn_world_lent = (flags & CLONE_VFORK) ? 1 : 2;
 	if (!(flags & CLONE_VM))
@@ -108,6 +109,21 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 	return rc;
 }
 ALSO(__clone, clone);
+
+INTERPOSE(int, unshare, (int flags))
+{
+	gn_enter();
+	gn_net_moves(flags);
+	return gn_real.unshare(flags);
+}
+
+/* The type may be left out, and with a pidfd there are several. */
+INTERPOSE(int, setns, (int fd, int type))
+{
+	gn_enter();
+	gn_net_moves(type ? type : CLONE_NEWNET);
+	return gn_real.setns(fd, type);
+}
 
 /* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
 INTERPOSE(int, daemon, (int nochdir, int noclose))

@@ -148,6 +148,20 @@ static bool tells(long nr, const struct words *w, long *rc)
 	}
 }
 
+static bool enters_namespaces(long nr, const struct words *w, long *rc)
+{
+	switch (nr) {
+	case SYS_unshare:
+		*rc = unshare((int)w->a);
+		return true;
+	case SYS_setns:
+		*rc = setns((int)w->a, (int)w->b);
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool execs(long nr, const struct words *w, long *rc)
 {
 	switch (nr) {
@@ -165,6 +179,7 @@ static bool execs(long nr, const struct words *w, long *rc)
 /* vfork cannot be made through a function that returns. */
 static bool forks(long nr, const struct words *w, long *rc)
 {
+	uint64_t flags;
 	bool counted;
 
 	switch (nr) {
@@ -175,7 +190,9 @@ static bool forks(long nr, const struct words *w, long *rc)
 #endif
 	case SYS_clone:
 	case SYS_clone3:
-		if ((nr == SYS_clone ? (uint64_t)w->a : ((const struct clone_args *)w->a)->flags) & CLONE_VM)
+		flags = nr == SYS_clone ? (uint64_t)w->a : ((const struct clone_args *)w->a)->flags;
+		gn_net_moves((int)flags);
+		if (flags & CLONE_VM)
 			return false;
 		counted = gn_fork_begin();
 		*rc = gn_raw6(nr, w->a, w->b, w->c, w->d, w->e, 0);
@@ -296,7 +313,7 @@ INTERPOSE(long, syscall, (long nr, ...))
 	if (nr == SYS_io_uring_setup)
 		gn_before_uring();
 	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || tells(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc) ||
-	    execs(nr, &w, &rc))
+	    execs(nr, &w, &rc) || enters_namespaces(nr, &w, &rc))
 		return rc;
 	gn_begin();
 	if (nr == SYS_seccomp)

@@ -106,6 +106,9 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count);
 int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout, const sigset_t *mask);
 bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x);
 
+/* netns.c */
+void gn_net_moves(int flags); /* CLONE_*: this thread, or a child, is about to enter namespaces */
+
 /* sandbox.c */
 void gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
 

@@ -177,10 +177,14 @@ void gn_private_retire(struct gn_sock *so, int fd)
 		gn_private_forget(so, fd);
 }
 
-static bool private_wanted(const struct gn_sock *so)
+static bool private_wanted(const struct gn_sock *so, int fd)
 {
-	return is_inet(so->ep) && so->ep->type == SOCK_STREAM && !gn_world.unseen &&
-	       !gn_option_needs_kernel(so) && !gn_flag(so->ep, GN_EP_PINNED);
+	if (!is_inet(so->ep) || so->ep->type != SOCK_STREAM || gn_world.unseen || gn_option_needs_kernel(so) || gn_flag(so->ep, GN_EP_PINNED))
+		return false;
+	if (!gn_is_elsewhere(fd))
+		return true;
+	gn_why(so->ep, GN_WHY_NETNS);
+	return false;
 }
 
 int gn_listen(struct gn_sock *so, int fd, int backlog)
@@ -193,7 +197,7 @@ int gn_listen(struct gn_sock *so, int fd, int backlog)
 	so->ep->backlog = (uint16_t)backlog;
 	if (so->private_fd >= 0) {
 		gn_sys_listen(so->private_fd, backlog);
-	} else if (private_wanted(so) && !gn_uring_found() && local_name(fd, &so->ep->local) == 0) {
+	} else if (private_wanted(so, fd) && !gn_uring_found() && local_name(fd, &so->ep->local) == 0) {
 		private_face_open(so, fd, backlog);
 	}
 	gn_peer_drop(so);
@@ -419,7 +423,7 @@ static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	struct gn_addr dest;
 	int rc;
 
-	if (!private_wanted(so) || gn_addr_from_sockaddr(&dest, addr, len) < 0 || !family_fits(so, fd, addr, &dest) || !dest.port)
+	if (!private_wanted(so, fd) || gn_addr_from_sockaddr(&dest, addr, len) < 0 || !family_fits(so, fd, addr, &dest) || !dest.port)
 		return 0;
 	if (gn_addr_is_multicast(&dest)) {
 		gn_why(so->ep, GN_WHY_ADDRESS);
@@ -475,9 +479,11 @@ static int disconnect(struct gn_sock *so, int fd)
 	int type = so->ep->type | (gn_flag(so->ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
 	int domain = so->ep->domain, protocol = so->ep->protocol;
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
-	int new = so->hold_fd >= 0 ? gn_sys_dup(so->hold_fd) : gn_sys_socket(domain, type | SOCK_CLOEXEC, protocol);
-	int rc;
+	int new, rc;
 
+	if (so->hold_fd < 0 && gn_is_elsewhere(fd))
+		return -ENOBUFS; /* no new one can be had where it belongs */
+	new = so->hold_fd >= 0 ? gn_sys_dup(so->hold_fd) : gn_sys_socket(domain, type | SOCK_CLOEXEC, protocol);
 	if (new < 0)
 		return new;
 	if (so->hold_fd < 0)

@@ -271,6 +271,10 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 		give_up(so, p, GN_WHY_SCARCE);
 		return false;
 	}
+	if (p->meeting.state == GN_MEET_NONE && gn_is_elsewhere(fd)) {
+		give_up(so, p, GN_WHY_NETNS);
+		return false;
+	}
 	if (!is_unix(so) && !gn_addr_is_local(&p->peer)) {
 		give_up(so, p, GN_WHY_REMOTE);
 		return false;

@@ -54,6 +54,7 @@ enum gn_reason {
 	GN_WHY_ADDRESS,      /* not an address gnezdo serves: broadcast, multicast, other family */
 	GN_WHY_SCARCE,       /* RLIMIT_NOFILE leaves no number for a descriptor of gnezdo's own */
 	GN_WHY_URING,        /* the process has set up an io_uring, or has it linked in */
+	GN_WHY_NETNS,        /* the socket belongs to another network namespace than the thread that used it */
 	GN_WHY_COUNT,
 };
 

@@ -143,7 +143,7 @@ void gn_peer_hold(struct gn_sock *so, int fd)
 
 	if (gn_world.unseen || gn_fd_is_scarce())
 		return;
-	if (so->ep->type == SOCK_DGRAM || so->held_fd >= 0 || gn_flag(so->ep, GN_EP_PINNED))
+	if (so->ep->type == SOCK_DGRAM || so->held_fd >= 0 || gn_flag(so->ep, GN_EP_PINNED) || gn_is_elsewhere(fd))
 		return;
 	if (!so->peer)
 		so->peer = calloc(1, sizeof *so->peer);
@@ -510,7 +510,7 @@ int gn_peer_meet_unix(struct gn_sock *so, int fd, const struct sockaddr *addr, s
 	struct encounter e = {.held_count = 1};
 	struct gn_key key;
 
-	if (so->held_fd < 0 || atomic_load(&so->ep->holders) != 1 || len > sizeof e.remote.sun)
+	if (so->held_fd < 0 || atomic_load(&so->ep->holders) != 1 || len > sizeof e.remote.sun || gn_is_elsewhere(fd))
 		return 0;
 	memcpy(&e.remote.sun, addr, len);
 	e.remote.len = len;

@@ -146,7 +146,7 @@ void gn_rx_mend(struct gn_sock *so, int fd)
 	gn_bell_space(so, fd);
 }
 
-static bool may_promote(struct gn_sock *so)
+static bool may_promote(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
 
@@ -167,6 +167,10 @@ static bool may_promote(struct gn_sock *so)
 	}
 	if (so->meeting.state == GN_MEET_NONE && gn_fd_is_scarce()) {
 		give_up(so, GN_WHY_SCARCE);
+		return false;
+	}
+	if (so->meeting.state == GN_MEET_NONE && gn_is_elsewhere(fd)) {
+		give_up(so, GN_WHY_NETNS);
 		return false;
 	}
 	return true;
@@ -194,7 +198,7 @@ void gn_promote_step(struct gn_sock *so, int fd)
 		return;
 	if (atomic_load(&so->meets) != GN_SEG_NONE || !big_take(so))
 		return; /* another thread is at it, or the process forks: [LANE-3] */
-	if (atomic_load(&so->meets) == GN_SEG_NONE && may_promote(so)) {
+	if (atomic_load(&so->meets) == GN_SEG_NONE && may_promote(so, fd)) {
 		rc = meeting_place(so, fd, &at);
 		if (rc == -EAGAIN)
 			rc = 0; /* not accepted yet */

@@ -29,6 +29,7 @@ static const char *const texts[] = {
 	[GN_WHY_ADDRESS] = "an address that gnezdo does not serve",
 	[GN_WHY_SCARCE] = "the limit of descriptors is low",
 	[GN_WHY_URING] = "the program uses io_uring",
+	[GN_WHY_NETNS] = "the socket belongs to another network namespace",
 };
 static_assert(sizeof(texts) / sizeof(texts[0]) == GN_WHY_COUNT, "every reason has a text");
 

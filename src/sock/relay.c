@@ -297,7 +297,7 @@ static _Noreturn void forward_main(int caller, const struct gn_name *name)
 	struct sockaddr_storage ss;
 	int one = 1, fd;
 
-	if (gn_name_caller_parse(name, &from, &dest) < 0)
+	if (gn_name_caller_parse(name, &from, &dest) < 0 || gn_is_elsewhere(caller))
 		gn_sys_exit_group(1);
 	fd = gn_sys_socket(dest.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);

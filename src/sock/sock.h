@@ -150,6 +150,7 @@ struct gn_world {
 	bool unseen;          /* it has an io_uring: no faces, no rings */
 	bool stats_wanted, stats; /* asked for; not yet printed */
 	bool one_cpu;
+	bool net_moved;       /* it has entered another network namespace, or made one: netns.c */
 	bool sandboxed;       /* under a seccomp filter of its own making: every call is libc's own */
 	struct gn_spin recv_spin, accept_spin; /* in the kernel lane: short connections have no history of their own */
 	_Atomic uint32_t tokens;   /* given out: gn_arm_token() */
@@ -180,6 +181,15 @@ bool gn_is_vfork_child_slow(void);
 static inline bool gn_is_vfork_child(void)
 {
 	return unlikely(gn_world_lent) && !gn_world.sandboxed && gn_is_vfork_child_slow();
+}
+
+/* netns.c */
+bool gn_is_elsewhere_slow(int fd);
+
+/* Does the socket belong to another network namespace than the one that this thread is in? */
+static inline bool gn_is_elsewhere(int fd)
+{
+	return unlikely(gn_world.net_moved) && gn_is_elsewhere_slow(fd);
 }
 
 /* table.c */
