@@ -11,6 +11,7 @@
 #include "lane/segment.h"
 
 #define HELLO "gnezdo/1"
+#define PEERPIDFD 77 /* SO_PEERPIDFD: asm-generic/socket.h, Linux 6.5 */
 
 /* The parent of a process, 0 when it cannot be told. */
 static pid_t parent_of(pid_t pid)
@@ -34,6 +35,35 @@ static pid_t parent_of(pid_t pid)
 	return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
 }
 
+/* Does the process whose number SO_PEERCRED shows here live still? 1 or 0; -ENOPROTOOPT: not told before Linux 6.5. */
+static int peer_lives(int fd)
+{
+	struct pollfd p = {.events = POLLIN}; /* pidfd_open(2): it has ended */
+	socklen_t len = sizeof p.fd;
+	int rc = gn_sys_getsockopt(fd, SOL_SOCKET, PEERPIDFD, &p.fd, &len);
+
+	if (rc < 0)
+		return rc == -ENOPROTOOPT ? rc : 0;
+	rc = gn_sys_poll(&p, 1, 0) == 0;
+	gn_sys_close(p.fd);
+	return rc;
+}
+
+/* Is this socket's other end the very process on the other end of the connection, or (`related`) a child of it? A socket outlives the process
+ * that it is known by, whose number then comes to somebody else: so both must live, and as this is asked last, their numbers were theirs. */
+static bool is_same_process(int fd, const struct ucred *cred, const struct gn_expect *who, bool related)
+{
+	bool same = cred->pid == who->pid;
+	int lives;
+
+	if (cred->pid <= 0 || who->pid <= 0 || !(same || (related && parent_of(cred->pid) == who->pid)))
+		return false;
+	lives = peer_lives(fd);
+	if (lives == -ENOPROTOOPT)
+		return same;
+	return lives && peer_lives(who->fd) == 1;
+}
+
 /* Is this socket's other end the user on the other end of the connection? A server that gave up root is the same
  * process, its worker its child still. */
 static bool is_expected(struct gn_meeting *m, int fd, const struct gn_expect *who)
@@ -47,8 +77,8 @@ static bool is_expected(struct gn_meeting *m, int fd, const struct gn_expect *wh
 	if (cred.uid == 0 || (cred.uid == who->uid && gn_name_uid_is_somebody(cred.uid)))
 		return true;
 	if (cred.uid == who->uid) /* users that look alike to us: the very process, then */
-		return cred.pid > 0 && cred.pid == who->pid;
-	return who->uid == 0 && who->pid > 0 && (cred.pid == who->pid || parent_of(cred.pid) == who->pid);
+		return is_same_process(fd, &cred, who, false);
+	return who->uid == 0 && is_same_process(fd, &cred, who, true);
 }
 
 static int segment_send(int to, int segment)

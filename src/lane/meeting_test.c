@@ -39,7 +39,7 @@ static struct end end_new(void)
 
 static struct gn_expect myself(void)
 {
-	return (struct gn_expect){getuid(), getpid()};
+	return (struct gn_expect){getuid(), getpid(), -1};
 }
 
 static int step(struct end *e, const struct gn_name *at)
@@ -296,7 +296,7 @@ static int visit_once(const struct gn_name *at, const struct gn_expect *who)
 GN_TEST(another_user_is_refused)
 {
 	struct gn_name at = place("stranger");
-	struct gn_expect root = {0, getpid()}, other = {12345, 1};
+	struct gn_expect root = {0, getpid(), -1}, other = {12345, 1, -1};
 	struct end a = end_new();
 
 	if (getuid() != 0) {
@@ -325,7 +325,7 @@ static _Noreturn void squat(const struct gn_name *at, int ready)
 GN_TEST(a_name_that_another_user_squats_on_is_no_meeting)
 {
 	struct gn_name at = place("squat");
-	struct gn_expect who = {12345, 1};
+	struct gn_expect who = {12345, 1, -1};
 	struct end a = end_new();
 	int ready[2];
 	pid_t child;
@@ -346,6 +346,67 @@ GN_TEST(a_name_that_another_user_squats_on_is_no_meeting)
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	end_free(&a);
+}
+
+/* What is said to a child of the expected process, of another user, that made an offer; at the time of the visit it lives, or has ended. */
+static int visit_to_child(const char *what, bool lives)
+{
+	int s = gn_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), ready[2], ends[2], rc;
+	struct gn_expect who = {0, getpid(), -1};
+	struct gn_name at = place(what);
+	struct end a = end_new();
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(gn_sys_socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0); /* the connection: we are on its other end */
+	who.fd = ends[0];
+	ck_assert_int_eq(pipe(ready), 0);
+	child = fork();
+	if (child == 0) {
+		if (setgid(NOBODY) || setuid(NOBODY) || gn_sys_bind(s, &at.sun, at.len) < 0 || gn_sys_listen(s, 4) < 0)
+			_exit(1);
+		if (!lives)
+			_exit(0);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	if (lives) {
+		ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	} else { /* its number is not free yet, its socket is ours still */
+		siginfo_t end;
+
+		ck_assert_int_eq(waitid(P_PID, (id_t)child, &end, WEXITED | WNOWAIT), 0);
+		ck_assert_int_eq(end.si_status, 0);
+	}
+	rc = gn_meeting_step(&a.meeting, &at, &who, RING, false, &a.segment);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	end_free(&a);
+	close(ready[0]);
+	close(ready[1]);
+	gn_sys_close(ends[0]);
+	gn_sys_close(ends[1]);
+	gn_sys_close(s);
+	return rc;
+}
+
+GN_TEST(a_child_that_has_ended_is_not_believed)
+{
+	int pair[2], pidfd, before, told;
+	socklen_t len = sizeof pidfd;
+
+	if (getuid() != 0) {
+		gn_unit_skip(__func__, "changing the user needs root");
+		return;
+	}
+	ck_assert_int_eq(gn_sys_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	told = gn_sys_getsockopt(pair[0], SOL_SOCKET, 77 /* SO_PEERPIDFD */, &pidfd, &len);
+	before = open_fds();
+	ck_assert_int_eq(visit_to_child("child", true), told < 0 ? -EPERM : 1);
+	ck_assert_int_eq(visit_to_child("late child", false), -EPERM);
+	ck_assert_int_eq(open_fds(), before);
 }
 
 int main(void)

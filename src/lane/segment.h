@@ -50,7 +50,8 @@ struct gn_meeting {
 /* Whom to expect: credentials of the connection's other end, as SO_PEERCRED shows them. */
 struct gn_expect {
 	uid_t uid;
-	pid_t pid;
+	pid_t pid; /* 0: not known */
+	int fd;    /* the connection, with a pid: whether that process lives still */
 };
 
 /* 1: met, *s is mapped; 0: nobody there yet, try again later; -errno: hopeless. */

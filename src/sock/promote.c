@@ -58,13 +58,14 @@ static int meeting_place(struct gn_sock *so, int fd, struct gn_name *at)
 		rc = gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 		if (rc < 0)
 			return rc;
-		so->expect = (struct gn_expect){cred.uid, cred.pid};
+		so->expect = (struct gn_expect){cred.uid, cred.pid, -1};
 		if (!gn_flag(so->ep, GN_EP_EMULATED))
 			rc = gn_name_peer_inode(fd, &so->inode, &so->peer_inode);
 		if (rc < 0)
 			return rc;
 		so->place_known = true;
 	}
+	so->expect.fd = fd;
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		gn_name_meeting_inet(at, 's', &so->ep->local, &so->ep->peer);
 	else

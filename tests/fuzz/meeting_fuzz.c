@@ -60,7 +60,7 @@ static void is_inside(const struct gn_segment *s, const struct gn_ring_map *m)
 
 static void step(struct rig *r)
 {
-	struct gn_expect who = {getuid(), getpid()};
+	struct gn_expect who = {getuid(), getpid(), -1};
 	struct gn_ring_map tx, rx;
 	int rc;
 
