@@ -18,7 +18,7 @@ scripts/configure $(1) $(2)
 @$(NINJA) -C $(1)
 endef
 
-.PHONY: all demo check check-long bench lint asan tsan fuzz soak install clean help
+.PHONY: all demo check check-long bench lint asan tsan fuzz soak arm64 install clean help
 
 all: ## build build/gnezdo and build/libgnezdo.so
 	@scripts/deps build
@@ -60,6 +60,10 @@ soak: all ## half an hour of random load with random kills; TIME=1800 seconds
 	@scripts/deps check
 	@BUILD=$(abspath $(BUILD)) tests/soak/run --seconds $(or $(TIME),1800)
 
+arm64: ## build for ARM64 and run differential programs there under qemu-user
+	@scripts/deps build arm64
+	@scripts/arm64
+
 install: all ## put it under PREFIX (/usr/local), with DESTDIR in front
 	@$(MESON) install -C $(BUILD) --no-rebuild --quiet
 
@@ -67,4 +71,4 @@ clean: ## remove what was built
 	rm -rf build build-*
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
