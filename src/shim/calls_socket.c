@@ -192,7 +192,7 @@ INTERPOSE(int, dup, (int fd))
 	if (gn_is_hidden(fd))
 		return (int)gn_ret(-EBADF);
 	GN_INSIDE;
-	return gn_dup(fd, gn_real.dup(fd));
+	return (int)gn_ret(gn_dup(fd, F_DUPFD, 0));
 }
 
 INTERPOSE(int, dup2, (int from, int to))
@@ -228,7 +228,7 @@ INTERPOSE(int, pidfd_getfd, (int process, int fd, unsigned int flags))
 static int dup_from(int fd, int cmd, long arg)
 {
 	GN_INSIDE;
-	return gn_is_hidden(fd) ? -EBADF : gn_dup(fd, (int)gn_neg(gn_real.fcntl(fd, cmd, arg)));
+	return gn_is_hidden(fd) ? -EBADF : gn_dup(fd, cmd, arg);
 }
 
 static int fcntl_any(int fd, int cmd, long arg)

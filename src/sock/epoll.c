@@ -494,6 +494,30 @@ void gn_watches_renumber(struct gn_sock *so, int from, int to)
 		gn_pin(so, to, GN_WHY_CALL);
 }
 
+/* The file is to be had by the number again by which it was added. */
+static void watch_return(struct gn_watch *w)
+{
+	if (w->ring)
+		bells_ctl(w, EPOLL_CTL_DEL);
+	w->fd = w->number;
+	w->moved = false;
+	if (w->ring)
+		bells_ctl(w, EPOLL_CTL_ADD);
+}
+
+void gn_watches_return(struct gn_sock *so, int fd)
+{
+	gn_lock(&gn_watch_lists);
+	for (struct gn_watch *w = so->watches; w; w = w->of_sock) {
+		if (!w->moved || w->number != fd)
+			continue;
+		gn_lock(&w->set->lock);
+		watch_return(w);
+		gn_unlock(&w->set->lock);
+	}
+	gn_unlock(&gn_watch_lists);
+}
+
 static void sock_unlink(struct gn_watch *w)
 {
 	struct gn_watch **at = &w->so->watches;
@@ -578,7 +602,7 @@ static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struc
 		free(w);
 		return rc;
 	}
-	*w = (struct gn_watch){.set = set, .so = so, .fd = fd, .events = ev->events, .data = ev->data, .of_sock = so->watches};
+	*w = (struct gn_watch){.set = set, .so = so, .fd = fd, .number = fd, .events = ev->events, .data = ev->data, .of_sock = so->watches};
 	w->since = atomic_load(&set->asked);
 	so->watches = w;
 	list_add(&set->kernel, w);

@@ -15,6 +15,7 @@ struct gn_watch {
 	struct gn_watch *of_sock;          /* next of the same endpoint */
 	struct gn_watch *next, *prev;      /* in set->all's or set->hot's or set->cold's ring */
 	int fd;
+	int number;                        /* the program's, by which the kernel knows it; fd is another one when this was closed */
 	uint32_t events;
 	epoll_data_t data;
 	bool ring;                         /* in the bells, not in the program's set */

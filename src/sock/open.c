@@ -264,27 +264,43 @@ static int dup2_lent(int from, int to, int flags, bool three)
 	return rc;
 }
 
-int gn_dup(int fd, int rc)
+/* The copy of an endpoint that another thread has closed meanwhile: that came first. */
+static int share(struct gn_sock *so, int copy)
 {
-	struct gn_sock *so;
+	if (gn_table_share(copy, so))
+		return copy;
+	gn_sys_close(copy);
+	return -EBADF;
+}
 
-	if (rc < 0)
-		return rc;
-	if (gn_is_vfork_child())
-		return dup_lent(fd, rc);
-	so = gn_get_any(fd);
-	gn_table_clear(rc);
-	if (so && so->kind == GN_KIND_SOCK && rc <= 2) {
+/* `copy` leads where `fd` does, to `so` if that is anything of ours: its reference is given up. */
+static int shared(struct gn_sock *so, int fd, int copy)
+{
+	gn_table_clear(copy);
+	if (so && so->kind == GN_KIND_SOCK && copy <= 2) {
 		so = leave_to_stdio(so, fd);
-		dup_again(fd, rc);
+		dup_again(fd, copy);
 	}
-	if (unlikely(gn_world.sandboxed) && (uint32_t)rc < gn_world.table_size && (uint32_t)fd < gn_world.table_size)
-		atomic_store(&gn_world.table[rc], gn_world.table[fd]); /* nothing is counted there */
-	else if (so) {
-		gn_table_share(rc, so);
+	if (unlikely(gn_world.sandboxed) && (uint32_t)copy < gn_world.table_size && (uint32_t)fd < gn_world.table_size) {
+		atomic_store(&gn_world.table[copy], gn_world.table[fd]); /* nothing is counted there */
+	} else if (so) {
+		copy = share(so, copy);
 		gn_put(so);
 	}
-	return rc;
+	return copy;
+}
+
+int gn_dup(int fd, int cmd, long from)
+{
+	bool lent = gn_is_vfork_child();
+	struct gn_sock *so = lent ? NULL : gn_get_any(fd); /* looked up first: the number may be another file's as soon as it is copied */
+	int copy = (int)gn_neg(gn_real.fcntl(fd, cmd, from));
+
+	if (copy >= 0)
+		return lent ? dup_lent(fd, copy) : shared(so, fd, copy);
+	if (so)
+		gn_put(so);
+	return copy;
 }
 
 /* A socket has one open file only: the same socket is the same file, whichever process it was taken from. */
@@ -300,7 +316,9 @@ int gn_taken(int fd, int rc)
 		return rc;
 	same = gn_sys_fstat(fd, &one) == 0 && gn_sys_fstat(rc, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 	gn_put(so);
-	return same ? gn_dup(fd, rc) : rc;
+	if (!same || gn_is_vfork_child())
+		return same ? dup_lent(fd, rc) : rc;
+	return shared(gn_get_any(fd), fd, rc);
 }
 
 static void sock_fd_moved(struct gn_sock *so, int from, int to)
@@ -397,7 +415,7 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (unlikely(pool) && rc >= 0)
 		gn_family_again();
 	if (rc >= 0 && so)
-		gn_table_share(to, so);
+		rc = share(so, to);
 	if (so)
 		gn_put(so);
 	return rc;

@@ -60,13 +60,40 @@ static bool slot_is_orphan(struct gn_ep *ep)
 	return known > 0 && known == atomic_load(&ep->holders);
 }
 
-static bool slot_take(struct gn_ep *ep, bool orphans_too)
+/* Takes the seat of somebody dead, or of a reaper that died over it, for as long as it is cleared: nobody else sits down there, and no second
+ * reaper clears what the next holder counts. */
+static bool seat_seize(_Atomic int32_t *seat)
 {
-	uint32_t state = atomic_load_explicit(&ep->state, memory_order_relaxed);
+	int32_t pid = atomic_load(seat), mine = -gn_world.pid;
 
-	if (state != GN_FREE && !(orphans_too && slot_is_orphan(ep)))
+	if (!pid || !gn_task_is_dead((uint32_t)abs(pid)) || !atomic_compare_exchange_strong(seat, &pid, mine))
 		return false;
-	return atomic_compare_exchange_strong(&ep->state, &state, GN_UNCONN);
+	if (pid < 0 || gn_task_is_dead((uint32_t)pid)) /* looked at again: the id may be a new relative's, which has sat down meanwhile */
+		return true;
+	atomic_store(seat, pid);
+	return false;
+}
+
+/* By one of its dead, whom nobody else can seize then: two processes may have found the same orphan. */
+static bool orphan_seize(struct gn_ep *ep)
+{
+	for (int i = 0; i < GN_HOLDERS; i++)
+		if (seat_seize(&ep->pid[i]))
+			return true;
+	return false;
+}
+
+static bool slot_take(struct gn_pool *pool, struct gn_ep *ep, bool orphans_too)
+{
+	uint32_t state = GN_FREE;
+
+	if (atomic_load_explicit(&ep->state, memory_order_relaxed) == GN_FREE)
+		return atomic_compare_exchange_strong(&ep->state, &state, GN_UNCONN);
+	if (!orphans_too || !slot_is_orphan(ep) || !orphan_seize(ep))
+		return false;
+	atomic_store(&ep->state, GN_UNCONN);
+	atomic_fetch_sub(&pool->used, 1); /* who dies before counts among the used for ever: see slot_find() */
+	return true;
 }
 
 static struct gn_ep *slot_find(struct gn_pool *pool)
@@ -75,7 +102,7 @@ static struct gn_ep *slot_find(struct gn_pool *pool)
 		for (uint32_t i = 0; i < pool->slots; i++) {
 			uint32_t at = atomic_fetch_add_explicit(&pool->hint, 1, memory_order_relaxed) % pool->slots;
 
-			if (slot_take(&pool->ep[at], sweep == 1))
+			if (slot_take(pool, &pool->ep[at], sweep == 1))
 				return &pool->ep[at];
 			if (i == 64 && atomic_load(&pool->used) >= pool->slots - 64)
 				break;
@@ -178,20 +205,6 @@ uint8_t gn_ep_join(struct gn_ep *ep)
 			break;
 	}
 	return i;
-}
-
-/* Takes the seat of somebody dead, or of a reaper that died over it, for as long as it is cleared: nobody else sits down there, and no second
- * reaper clears what the next holder counts. */
-static bool seat_seize(_Atomic int32_t *seat)
-{
-	int32_t pid = atomic_load(seat), mine = -gn_world.pid;
-
-	if (!pid || !gn_task_is_dead((uint32_t)abs(pid)) || !atomic_compare_exchange_strong(seat, &pid, mine))
-		return false;
-	if (pid < 0 || gn_task_is_dead((uint32_t)pid)) /* looked at again: the id may be a new relative's, which has sat down meanwhile */
-		return true;
-	atomic_store(seat, pid);
-	return false;
 }
 
 void gn_ep_reap(struct gn_ep *ep)

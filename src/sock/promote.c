@@ -272,7 +272,8 @@ static bool consent(struct gn_sock *so)
 	uint32_t none = GN_CONSENT_NONE;
 	bool now;
 
-	if (atomic_load(&ep->rx.lane) != GN_LANE_KERNEL || !gn_lane_leave(&ep->rx))
+	/* In order with so->meets: who pins has seen that there is no segment yet, or is seen here. */
+	if ((atomic_load(&ep->flags) & GN_EP_PINNED) || atomic_load(&ep->rx.lane) != GN_LANE_KERNEL || !gn_lane_leave(&ep->rx))
 		return false;
 	now = atomic_compare_exchange_strong(&so->rx.dir->consent, &none, GN_CONSENT_GIVEN);
 	if (!now)

@@ -201,7 +201,7 @@ int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale);
 void gn_table_drop(struct gn_sock *stale);
 void gn_table_late(bool counted); /* in a forked child, where calls of other threads do not go on: before and after its own were counted */
 struct gn_sock *gn_late_get(uint32_t i); /* of those that are closed while calls go on, one by its place, +1 reference; NULL: no more */
-void gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it */
+bool gn_table_share(int fd, struct gn_sock *so);      /* one more descriptor of it; false: its last one has been closed meanwhile */
 void gn_table_clear(int fd);                          /* before the kernel's close */
 void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no descriptor of this process leads to it any more */
 void gn_hide(int fd);
@@ -493,6 +493,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only 
 void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
 void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
+void gn_watches_return(struct gn_sock *so, int fd);     /* fd is a number of its file's now, perhaps again */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
 bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */

@@ -98,13 +98,14 @@ static ssize_t send_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 	return io->total ? -EFAULT : 0;
 }
 
-/* The lane changed in the middle of a call that is to move all: the rest goes vector by vector, by whichever lane that is. */
+/* The lane changed in the middle of a call that is to move all: the rest goes vector by vector, by whichever lane that is. What ends it is the
+ * next call's to tell: this one has moved bytes. */
 static ssize_t rest(struct gn_sock *so, int fd, const struct gn_io *io, struct gn_cursor *c, size_t done, bool sending)
 {
 	while (done < io->total) {
 		char *at = (char *)c->iov->iov_base + c->skip;
 		size_t len = c->iov->iov_len - c->skip;
-		ssize_t n = sending ? gn_send_buf(so, fd, at, len, io->flags) : gn_recv_buf(so, fd, at, len, io->flags);
+		ssize_t n = sending ? gn_send_buf(so, fd, at, len, io->flags | MSG_NOSIGNAL) : gn_recv_buf(so, fd, at, len, io->flags);
 
 		if (n > 0)
 			done += (size_t)n;

@@ -194,19 +194,26 @@ void gn_table_drop(struct gn_sock *stale)
 		entry_drop(stale, -1);
 }
 
-void gn_table_share(int fd, struct gn_sock *so)
+bool gn_table_share(int fd, struct gn_sock *so)
 {
 	struct gn_sock *old;
+	bool open;
 
 	if ((uint32_t)fd >= gn_world.table_size)
-		return;
+		return true;
 	gn_lock(&gn_world.big);
-	so->fds++;
+	open = so->fds > 0;
+	so->fds += open;
 	used(fd);
 	gn_unlock(&gn_world.big);
+	if (!open)
+		return false;
 	old = atomic_exchange(&gn_world.table[fd], so);
 	if ((uintptr_t)old > 1)
 		entry_drop(old, -1);
+	if (so->kind == GN_KIND_SOCK && unlikely(so->watches))
+		gn_watches_return(so, fd);
+	return true;
 }
 
 void gn_table_clear(int fd)
