@@ -72,11 +72,12 @@ static bool leaves_soon(const struct gn_pair *p, uint64_t *until_ns)
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
 	uint64_t deadline = 0, leaves_until = 0;
+	bool sure = false;
 	ssize_t n;
 
 	for (;;) {
 		gn_lock(&so->ep->tx.lock);
-		n = gn_pair_put(so, fd, p, io);
+		n = gn_pair_put(so, fd, p, io, sure);
 		gn_unlock(&so->ep->tx.lock);
 		if (likely(n != -EAGAIN && n != -ESTALE && n != -EBUSY)) {
 			if (unlikely(n >= 0 && gn_pair_leaves(p)))
@@ -85,7 +86,8 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 		}
 		if (!gn_pair_lives(so, fd, p) && !atomic_load(&p->sh->returns))
 			return GN_OTHER_LANE;
-		if (n == -ESTALE || (n == -EBUSY && leaves_soon(p, &leaves_until)))
+		sure = n == -ESTALE;
+		if (sure || (n == -EBUSY && leaves_soon(p, &leaves_until)))
 			continue;
 		if (n == -EBUSY && p->peer.family)
 			return (ssize_t)io->total; /* stopped in mid-leave: thrown away, as by a full queue */

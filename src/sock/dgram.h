@@ -134,7 +134,7 @@ bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p); /* looks at t
 
 /* dgram_ring.c: records and bells */
 int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p);                      /* 0 or -errno of the kernel socket */
-ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io); /* tx lock held */
+ssize_t gn_pair_put(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io, bool sure); /* tx lock held */
 ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken); /* rx lock held */
 int gn_dgram_purge(struct gn_sock *so, int fd);                                       /* rx lock held; 1: a datagram is first; -EBUSY: a bell that a sleeper has to see */
 int gn_dgram_purge_all(struct gn_sock *so, int fd);                                   /* likewise, whoever sleeps: no more bells come */

@@ -243,6 +243,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 		io->out_flags &= ~MSG_CTRUNC; /* of the mark further on */
 	if (rc == -ECONNRESET) {
 		gn_reset_seen(so);
+		atomic_store(&so->peer_gone, GN_GONE_CLOSED); /* our writing may be on the ring */
 		return gn_recv_end(so, fd);
 	}
 	return rc == 0 && io->total ? recv_nothing(so, fd) : rc;
@@ -256,8 +257,7 @@ static ssize_t recv_after_ring(struct gn_sock *so, int fd, struct gn_io *io, ssi
 
 	if (rc == 0 && !io->total && (gn_sys_ioctl(fd, FIONREAD, &there) < 0 || there))
 		return 0;
-	if (rc == -ECONNRESET)
-		gn_peer_may_be_gone(so, fd, rc);
+	gn_peer_may_be_gone(so, fd, rc < 0 ? rc : -EPIPE); /* our writing may be on the ring */
 	end = gn_recv_end(so, fd);
 	return end == 0 && rc < 0 ? recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL) : end;
 }

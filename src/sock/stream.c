@@ -147,7 +147,8 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n < 0)
 			return n;
 		if (gn_io_nonblock(so, io->flags)) {
-			atomic_fetch_add(&so->tx_full, 1);
+			if (atomic_fetch_add(&so->tx_full, 1) % GN_LOOK_EVERY == GN_LOOK_EVERY - 1)
+				gn_check_peer(so, fd, true); /* who was killed has said nothing in shared memory */
 			return done ? (ssize_t)done : -EAGAIN;
 		}
 		if (!deadline)

@@ -305,6 +305,8 @@ bool gn_look_at_peer(struct gn_sock *so, int fd, bool to_end)
 		gn_rx_back(so, fd);
 	else if (unlikely(gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) > GN_LANE_BACK))
 		end_nonsense(so, fd);
+	else if (gn_tx_shared(so))
+		gn_peer_may_be_gone(so, fd, -EPIPE); /* what the kernel's queue holds tells nothing: it hangs up */
 	gn_unlock(&so->ep->rx.lock);
 	gn_heed(so, fd);
 	return atomic_load(&so->ep->bells_turn) != turn;

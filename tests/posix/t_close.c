@@ -306,6 +306,24 @@ static void exit_closes(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 100, 0));
 }
 
+/* Who never waits is told too, sooner or later. */
+static void killed_peer_full(struct obs *o)
+{
+	static const char buf[1000];
+	int tries = 0;
+
+	while (send(o->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	note("full: %s", errno == EAGAIN ? "EAGAIN" : strerror(errno));
+	peer_start(o, op_die, 0, 0);
+	waitpid(o->pid, NULL, 0);
+	while (send(o->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN && ++tries < 1000)
+		if (tries > 500)
+			usleep(1000);
+	note("the writer is %s", errno == EPIPE || errno == ECONNRESET ? "told" : "not told");
+	exit(0);
+}
+
 /* --- a daemon that is killed and comes again --- */
 
 static pid_t echo_server(uint32_t kind, const struct obs_name *at)
@@ -378,6 +396,7 @@ int main(int argc, char **argv)
 		{ "kill -9 of the peer", killed_peer, STREAM | SEQ, 0 },
 		{ "kill -9 of a busy sender's peer", killed_peer_of_a_busy_sender, STREAM | SEQ, 0 },
 		{ "kill -9 of the peer with data unread", killed_peer_unread, STREAM, 0 },
+		{ "kill -9 of the peer of a writer that never waits", killed_peer_full, STREAM | SEQ, 0 },
 		{ "a server that is killed and comes again", comes_again, TCP4 | TCP6 | UNIXP, 0 },
 		{ "the last process that has it exits", exit_closes, STREAM, 0 },
 		{ 0 },
