@@ -175,6 +175,7 @@ static void spawned(struct obs *o)
 	struct obs_name from;
 	struct next r;
 	pid_t pid;
+	int rc;
 
 	of_peer(o, &from);
 	obs("peer pours", peer(o, op_pour, 0, COUNT));
@@ -182,9 +183,9 @@ static void spawned(struct obs *o)
 	fflush(stdout);
 	posix_spawn_file_actions_init(&acts);
 	posix_spawn_file_actions_adddup2(&acts, o->fd, 20);
-	obs("posix_spawn", posix_spawn(&pid, "/proc/self/exe", &acts, NULL, r.argv, no_env));
+	rc = posix_spawn(&pid, "/proc/self/exe", &acts, NULL, r.argv, no_env);
 	posix_spawn_file_actions_destroy(&acts);
-	obs("program ends", obs_wait(pid));
+	obs("program ends", rc ? rc : obs_wait(pid)); /* said after what the program says */
 }
 
 static void vforked(struct obs *o)
@@ -634,14 +635,16 @@ static void untraced_computes(struct obs *o)
 static void in_the_middle(struct obs *o)
 {
 	struct obs_name from;
+	long poured;
 	pid_t pid;
 
 	of_peer(o, &from);
 	obs("peer pours", peer(o, op_pour, 0, COUNT));
 	read_them(o->fd, 0, 30, &from);
 	pid = start(o->fd, 31, 2 * COUNT - 31, &from, no_env); /* "one more" was the 31st */
-	obs("peer pours", peer(o, op_pour, COUNT, COUNT));
-	obs("program ends", obs_wait(pid));
+	poured = peer(o, op_pour, COUNT, COUNT);
+	obs("program ends", obs_wait(pid)); /* said after what the program says */
+	obs("peer pours", poured);
 }
 
 /* The peer does not stop for it. */
