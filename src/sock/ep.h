@@ -117,6 +117,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_STAMP_NS 16384u /* SO_TIMESTAMPNS */
 #define GN_EP_PASSPIDFD 65536u /* SO_PASSPIDFD is on */
 #define GN_EP_INQ 131072u      /* SO_INQ is on */
+#define GN_EP_WATCHED 524288u  /* streams: was armed for an epoll set while several processes held it (wait.c: taken_of) */
 #define GN_EP_PASSSEC 262144u  /* SO_PASSSEC is on */
 #define GN_EP_SENDERS (GN_EP_PASSCRED | GN_EP_PASSPIDFD | GN_EP_PASSSEC) /* what comes says who sent it, but what came by the ring */
 #define GN_EP_CONTROL (GN_EP_SENDERS | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */

@@ -148,6 +148,14 @@ static void watch_warm(struct gn_watch *w)
 	list_add(&w->set->hot, w);
 }
 
+void gn_epset_warm(struct gn_epset *set)
+{
+	while (set->cold.next != &set->cold)
+		watch_warm(set->cold.next);
+	if (set->rings && (set->outer || atomic_load(&set->sleeping)))
+		gn_epset_wake(set);
+}
+
 /* A forked child's first bells: its watches were in its parent's. */
 static void ring_again(struct gn_epset *set)
 {
@@ -235,12 +243,22 @@ static bool has_untold(const struct gn_watch *w)
 	return (int32_t)(atomic_load(&w->set->swept) - w->since) <= 0 || gn_sys_poll(&p, 1, 0) != 0;
 }
 
+/* A token would spare the bells of other rings for the sake of one that a relative may take out. */
+bool gn_watch_arm(struct gn_watch *w, uint32_t token)
+{
+	bool relatives = atomic_load(&w->so->ep->holders) > 1;
+
+	if (unlikely(relatives) && !gn_flag(w->so->ep, GN_EP_WATCHED))
+		atomic_fetch_or(&w->so->ep->flags, GN_EP_WATCHED);
+	return gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), relatives ? GN_ARM_ALWAYS : token);
+}
+
 /* Another thread made the switch while somebody sleeps on the set: that one has not asked this ring for a bell. set->lock is held. */
 static void arm_for_sleepers(struct gn_watch *w)
 {
 	struct gn_epset *set = w->set;
 
-	if ((set->outer || atomic_load(&set->sleeping)) && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS))
+	if ((set->outer || atomic_load(&set->sleeping)) && !gn_watch_arm(w, GN_ARM_ALWAYS))
 		gn_epset_wake(set);
 }
 
@@ -586,7 +604,7 @@ static int ctl_revive(struct gn_epset *set, struct gn_watch *w, const struct epo
 	list_add(&set->hot, w);
 	set->rings++;
 	if (set->outer)
-		gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+		gn_watch_arm(w, GN_ARM_ALWAYS);
 	return 0;
 }
 
@@ -657,6 +675,7 @@ static int ctl_del(struct gn_epset *set, struct gn_sock *so, struct gn_watch *w)
 		kernel_ctl(set, EPOLL_CTL_DEL, so->private_fd, 0, 0);
 	if (w->ring && gn_on_ring(so)) {
 		w->deleted = true;
+		w->cold = false;
 		list_del(w);
 		list_add(&set->deleted, w);
 		set->rings--;
@@ -806,10 +825,11 @@ static uint32_t watch_ready(struct gn_watch *w)
 
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
-	bool silent = (w->events & EPOLLOUT) && gn_room_is_silent(w->so);
+	bool relatives = atomic_load(&w->so->ep->holders) > 1; /* one may take out the bell that tells of room */
+	bool silent = (w->events & EPOLLOUT) && (relatives || gn_room_is_silent(w->so));
 
 	w->quiet = 0;
-	gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+	gn_watch_arm(w, GN_ARM_ALWAYS);
 	if (silent && !gn_ready(w->so, w->fd, POLLOUT, false))
 		return;
 	if (gn_watch_peek(w)) /* it came between the look and the flag: no bell tells of it */
@@ -1209,7 +1229,7 @@ static bool arm_hot(struct gn_epset *set, uint32_t token, uint64_t *nap_ns)
 	for (w = set->hot.next; w != &set->hot; w = w->next) {
 		gn_cpu_publish(w->so);
 		silent = (w->events & EPOLLOUT) && unlikely(gn_room_is_silent(w->so));
-		if (!w->off && !gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), token) && !(w->events & EPOLLET))
+		if (!w->off && !gn_watch_arm(w, token) && !(w->events & EPOLLET))
 			quiet = false;
 		if ((w->events & EPOLLOUT) && unlikely(!w->kernel_out && !gn_tx_shared(w->so))) /* a relative has led it back */
 			bells_ctl(w, EPOLL_CTL_MOD);

@@ -32,6 +32,7 @@ void gn_epset_hold(struct gn_epset *set)
 
 void gn_epset_release(struct gn_epset *set)
 {
+	gn_epset_warm(set);
 	gn_unlock_mine(&set->lock);
 }
 

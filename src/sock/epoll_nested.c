@@ -49,7 +49,7 @@ void gn_epset_sync(struct gn_epset *set)
 			gn_bells_harvest(set);
 		for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 			for (struct gn_watch *w = heads[i]->next; w != heads[i]; w = w->next) {
-				gn_arm(w->so, w->fd, (short)(w->events & ~GN_EPOLL_FLAGS), GN_ARM_ALWAYS);
+				gn_watch_arm(w, GN_ARM_ALWAYS);
 				any |= gn_watch_peek(w) != 0;
 			}
 		if (any)

@@ -72,6 +72,8 @@ void gn_heard_tell(struct gn_epset *set);
 /* set->lock is held in these. */
 bool gn_bells_harvest(struct gn_epset *set); /* true: there was news */
 uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
+bool gn_watch_arm(struct gn_watch *w, uint32_t token); /* gn_arm() of what it asks for */
+void gn_epset_warm(struct gn_epset *set); /* its endpoints have got relatives: all that was armed before is armed anew, as theirs */
 int gn_bells_open(struct gn_epset *set);
 int gn_bells_place(struct gn_epset *set, bool opened); /* into the program's set or out of it, as is due; opened: just now */
 void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP would: emulated connections are looked at by us */

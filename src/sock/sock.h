@@ -373,6 +373,7 @@ void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off 
 bool gn_kernel_recount(struct gn_sock *so, int fd);     /* kernel.c; rx lock held: makes the count of what was read there sure; true: it was wrong */
 uint64_t gn_bells_start(struct gn_sock *so, int fd, uint64_t most); /* rx lock held: bytes, or packets, in the kernel's queue before the first bell */
 void gn_bell_rest(struct gn_sock *so, int fd);          /* rx lock held: of a bell that was cut in two the rest goes */
+bool gn_bells_stay(const struct gn_sock *so); /* in the kernel's queue, for relatives: who sleeps there is to nap */
 void gn_sleep_begin(struct gn_sock *so);
 bool gn_sleep_end(struct gn_sock *so);                  /* true: nobody else sleeps on this endpoint */
 bool gn_is_only_waiter(const struct gn_sock *so);      /* no thread but this one waits, or begins to wait, on our end just now */

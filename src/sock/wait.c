@@ -10,8 +10,13 @@
  * are looked at, then it is asked who sleeps, and no more are taken than were seen: who went to sleep since is rung for later. Sleepers in
  * epoll sets are not counted there: whoever takes bells out tells the sets that watch the endpoint (gn_watches_told), for a bell that is gone
  * when the kernel looks wakes nobody.
+ *
+ * Sets of forked relatives cannot be told. Of an endpoint that one of them watches, a bell stays in the kernel's queue while there is anything
+ * that it would tell, and whoever takes the last one asks for the next (taken_of): so the kernel socket is readable while the ring is.
+ * Who would sleep all the same naps (gn_bells_stay).
  */
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/single_threaded.h>
 
 #include "sock/inside.h"
@@ -118,12 +123,47 @@ static void bells_take(struct gn_sock *so, int fd, size_t len)
 	gn_sys_recv(fd, bells, len, MSG_DONTWAIT);
 }
 
+/* A relative's epoll set may rely on the bells that we would take out. */
+static bool is_watched_by_relatives(const struct gn_sock *so)
+{
+	return unlikely(gn_flag(so->ep, GN_EP_WATCHED)) && !so->dgram && so->tx.dir && atomic_load(&so->ep->holders) > 1;
+}
+
+/* Of what a bell from the peer tells. Room is not: for that everybody looks once in a while (GN_ROOM_NS). */
+static bool has_to_tell(const struct gn_sock *so)
+{
+	const struct gn_dir *d = so->rx.dir;
+
+	return atomic_load(&d->head) != so->ep->rx.ring.own || atomic_load(&d->fin) || atomic_load(&so->tx.dir->deaf);
+}
+
+bool gn_bells_stay(const struct gn_sock *so)
+{
+	return is_watched_by_relatives(so) && has_to_tell(so);
+}
+
+/* How much of the `bells` bytes of bells that were seen may go. Flag first, then the look, as in gn_arm(): what comes after the look rings.
+ * The end of the kernel's stream is seen by all without a bell. rx lock held. */
+static size_t taken_of(struct gn_sock *so, int fd, size_t bells)
+{
+	struct pollfd end = {fd, POLLRDHUP, 0};
+	int queued = 0;
+
+	if (likely(!is_watched_by_relatives(so)))
+		return bells;
+	atomic_store(&so->rx.dir->c_parked, 1);
+	if (!has_to_tell(so) || gn_sys_poll(&end, 1, 0) == 1)
+		return bells;
+	gn_sys_ioctl(fd, FIONREAD, &queued);
+	return (size_t)queued > bells ? bells : bells - GN_NONCE_BYTES;
+}
+
 /* `spare`: not if somebody sleeps. -EAGAIN then. Not `to_end`: the end of the stream, of which the kernel would tell by itself, is not looked
  * for behind the last bell. */
 static ssize_t drain(struct gn_sock *so, int fd, bool spare, bool to_end)
 {
 	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
-	size_t bells;
+	size_t bells, taken;
 	ssize_t n;
 
 	for (int round = 0; round < DRAIN_ROUNDS; round++) {
@@ -137,7 +177,11 @@ static ssize_t drain(struct gn_sock *so, int fd, bool spare, bool to_end)
 			return n;
 		if (spare && gn_somebody_sleeps(so))
 			break;
-		bells_take(so, fd, bells);
+		taken = spare ? taken_of(so, fd, bells) : bells;
+		if (taken)
+			bells_take(so, fd, taken);
+		if (taken < bells)
+			break;
 		if (!to_end && so->ep->type == SOCK_STREAM && (size_t)n == bells && bells < sizeof bytes)
 			break; /* there were no more */
 	}
@@ -370,7 +414,7 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 {
 	if (!only_bells(so))
 		return;
-	if (atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
+	if (!is_watched_by_relatives(so) && atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
 		bells_take(so, fd, GN_NONCE_BYTES);
 	else
 		drain_only_bells(so, fd, true);
@@ -445,7 +489,7 @@ static int wait_result(const struct sleep *s)
 	return s->rc == -EINTR || s->rc == -EBADF || s->rc == -ENOTSOCK ? (int)s->rc : 0;
 }
 
-/* The kernel's half is shut: what comes by shared memory alone is looked for. */
+/* The kernel's half is shut, or shows a bell all the time: what comes by shared memory alone is looked for. */
 static int nap_shut(struct gn_sock *so, int fd, uint64_t deadline_ns, bool part)
 {
 	struct gn_held held = {.so = so};
@@ -466,6 +510,8 @@ int gn_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t have, 
 		return nap_shut(so, fd, deadline_ns, part);
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING && GN_SPIN_UNTIL(so, so->rx.dir, rx_changed(so, own)))
 		return 0;
+	if (gn_bells_stay(so) && !rx_changed(so, own))
+		return nap_shut(so, fd, deadline_ns, part);
 	sleep_start(so, &s, &so->rx.dir->c_parked);
 	if (atomic_load(&so->ep->rx.shut))
 		deadline_ns = 0;
@@ -517,7 +563,7 @@ int gn_wait_tx(struct gn_sock *so, int fd, uint64_t deadline_ns, uint32_t room, 
 	if (GN_SPIN_UNTIL(so, so->tx.dir, tx_changed(so, room)))
 		return 0;
 	gn_rx_lock(so, fd);
-	bells = only_bells(so);
+	bells = only_bells(so) && !gn_bells_stay(so);
 	gn_unlock(&so->ep->rx.lock);
 	if (!bells || atomic_load(&so->peer_gone) == GN_GONE_HALF || gn_flag(so->ep, GN_EP_SHUT_CARRIER)) {
 		rc = gn_nap(&held, fd, deadline_ns, part);

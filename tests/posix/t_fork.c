@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 /* Parent and child write whole lines to one connection in turns; the peer sees each once. */
@@ -504,6 +505,126 @@ static void fork_inside_libc(struct obs *o)
 	obs_recv(o->fd, 100, 0);
 }
 
+/* Both on one processor, and who waits in epoll last: the reader has been and gone before the other looks. */
+static void reader_goes_first(bool watcher)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	if (watcher)
+		setpriority(PRIO_PROCESS, 0, 19);
+}
+
+static void told(int report, char what)
+{
+	if (write(report, &what, 1) != 1)
+		_exit(1);
+}
+
+/* Each word to `go`: one recv() of a byte. */
+static void read_bytes(int fd, int go, int report)
+{
+	char c;
+
+	reader_goes_first(false);
+	while (read(go, &c, 1) == 1)
+		told(report, recv(fd, &c, 1, 0) == 1 ? c : '0');
+	_exit(0);
+}
+
+/* Each word to `go`: waits for a '2', or the end, to head what is unread, and takes it. */
+static void watch_for_2(int fd, int go, int report)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int set = epoll_create1(0);
+	ssize_t n;
+	char c;
+
+	reader_goes_first(true);
+	if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev))
+		_exit(1);
+	while (read(go, &c, 1) == 1) {
+		do {
+			if (epoll_wait(set, &ev, 1, -1) != 1)
+				_exit(2);
+			n = recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+		} while (n < 0 || (n == 1 && c != '2'));
+		told(report, n && recv(fd, &c, 1, MSG_DONTWAIT) == 1 ? c : '0');
+	}
+	_exit(0);
+}
+
+struct relative {
+	pid_t pid;
+	int go, report;
+};
+
+static struct relative relative(int fd, void (*run)(int fd, int go, int report))
+{
+	int go[2], report[2];
+	struct relative r;
+
+	if (pipe(go) || pipe(report))
+		die("pipe");
+	r = (struct relative){ obs_fork(), go[1], report[0] };
+	if (r.pid == 0) {
+		close(go[1]);
+		run(fd, go[0], report[1]);
+	}
+	close(go[0]);
+	close(report[1]);
+	return r;
+}
+
+static void put_to_sleep(const struct relative *r)
+{
+	if (write(r->go, "g", 1) != 1 || !thread_asleep(r->pid, r->pid, r->report))
+		note("not asleep");
+}
+
+/* Within three seconds. */
+static char report_of(const struct relative *r)
+{
+	struct pollfd p = { r->report, POLLIN, 0 };
+	char c = '-';
+
+	if (poll(&p, 1, 3000) == 1 && read(r->report, &c, 1) != 1)
+		c = 'x';
+	return c;
+}
+
+/* One process reads, and one waits in a set of its own, made after the fork: what the reader leaves, and what comes when it has gone,
+ * wakes the other. */
+static void reader_and_watcher(struct obs *o)
+{
+	struct relative reader = relative(o->fd, read_bytes), watcher = relative(o->fd, watch_for_2);
+	char first = '1', second = '2';
+	int round;
+
+	for (round = 0; round < 100 && first == '1' && second == '2'; round++) {
+		put_to_sleep(&watcher);
+		put_to_sleep(&reader);
+		if (peer_text(o, op_puts, 0, round % 2 ? "12" : "1") < 0)
+			note("send fails");
+		first = report_of(&reader);
+		if (round % 2 == 0)
+			peer_text(o, op_puts, 0, "2");
+		second = report_of(&watcher);
+	}
+	note("%d rounds, the last: %c %c", round, first, second);
+	put_to_sleep(&watcher);
+	put_to_sleep(&reader);
+	obs("peer shutdown", peer(o, op_shutdown, SHUT_WR, 0));
+	first = report_of(&reader);
+	note("the end: %c %c", first, report_of(&watcher));
+	kill(reader.pid, SIGKILL);
+	kill(watcher.pid, SIGKILL);
+	obs_wait(reader.pid);
+	obs_wait(watcher.pid);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -516,6 +637,7 @@ int main(int argc, char **argv)
 		{ "shutdown by the child", shutdown_by_child, STREAM, 0 },
 		{ "O_NONBLOCK by the child", nonblock_by_child, STREAM | DGRAM, 0 },
 		{ "readers in two processes", readers_in_two_processes, STREAM | DGRAM | SEQP, 0 },
+		{ "a reader and one in epoll", reader_and_watcher, STREAM, SLOW },
 		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
 		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
 		{ "a child for each", a_child_for_each_of_20, TCP4 | TCP6 | UNIXP, 0 },
