@@ -192,7 +192,7 @@ INTERPOSE(int, dup, (int fd))
 	if (gn_is_hidden(fd))
 		return (int)gn_ret(-EBADF);
 	GN_INSIDE;
-	return (int)gn_ret(gn_dup(fd, F_DUPFD, 0));
+	return (int)gn_ret(gn_dup(fd, GN_DUP, 0));
 }
 
 INTERPOSE(int, dup2, (int from, int to))

@@ -16,7 +16,8 @@ void gn_opened(int fd, int domain, int type, int protocol);
 void gn_opened_pair(const int fd[2], int domain, int type, int protocol);
 int gn_close(int fd);
 int gn_close_range(unsigned int first, unsigned int last, int flags);
-int gn_dup(int fd, int cmd, long from); /* as fcntl(F_DUPFD or F_DUPFD_CLOEXEC); dup is the one from 0 on */
+#define GN_DUP (-1)
+int gn_dup(int fd, int cmd, long from); /* GN_DUP: as dup(); F_DUPFD, F_DUPFD_CLOEXEC: as fcntl() */
 int gn_taken(int fd, int rc);         /* likewise, of pidfd_getfd(): fd is a number of some process, ours maybe */
 int gn_dup2(int from, int to, int flags, bool three);
 void gn_forget(int fd);               /* closed by a call that we do not see into */
