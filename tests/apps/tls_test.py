@@ -29,7 +29,8 @@ def web(bench):
 	said = bench.output(["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-CAfile", bench.path("cert.pem"), "-quiet",
 		"-verify_return_error"], data=b"GET /absent HTTP/1.0\r\n\r\n", status=None)
 	bench.check("Error opening" in said, "s_client printed: " + said)
-	bench.expect_ring("curl", share=0, least=1 << 20)
+	if bench.client_lane == "ring":  # of so short a download in large pieces little is left when it is known to be busy
+		bench.expect_ring("curl", share=0, least=1 << 20)
 
 
 @test("s_client and s_server turn lines round, in TLS 1.2 and 1.3", needs=NEEDS)
