@@ -11,6 +11,7 @@
 
 #define ROUNDS 2000
 
+static struct gn_pool pool; /* of relatives whose pids tell who is dead */
 static struct gn_ep ep;
 static _Atomic bool over;
 
@@ -26,6 +27,12 @@ static pid_t somebody_dead(void)
 	return pid;
 }
 
+static void join(void)
+{
+	gn_world.pid = getpid();
+	gn_world.pool = &pool;
+}
+
 static void sit(int seat, int32_t pid)
 {
 	atomic_store(&ep.asleep[seat], 3);
@@ -35,7 +42,7 @@ static void sit(int seat, int32_t pid)
 
 GN_TEST(a_dead_holder_is_cleared_away)
 {
-	gn_world.pid = getpid();
+	join();
 	sit(2, somebody_dead());
 	gn_ep_reap(&ep);
 	ck_assert_int_eq(ep.pid[2], 0);
@@ -45,7 +52,7 @@ GN_TEST(a_dead_holder_is_cleared_away)
 
 GN_TEST(a_living_holder_stays)
 {
-	gn_world.pid = getpid();
+	join();
 	sit(1, getppid());
 	gn_ep_reap(&ep);
 	ck_assert_int_eq(ep.pid[1], getppid());
@@ -55,7 +62,7 @@ GN_TEST(a_living_holder_stays)
 
 GN_TEST(what_a_reaper_left_that_was_killed_is_finished)
 {
-	gn_world.pid = getpid();
+	join();
 	sit(0, -somebody_dead());
 	gn_ep_reap(&ep);
 	ck_assert_int_eq(ep.pid[0], 0);
@@ -63,9 +70,21 @@ GN_TEST(what_a_reaper_left_that_was_killed_is_finished)
 	ck_assert_int_eq(ep.holders, 1);
 }
 
+GN_TEST(who_looks_dead_from_another_process_namespace_stays)
+{
+	int32_t dead = somebody_dead();
+
+	join();
+	atomic_store(&pool.strange, 1);
+	sit(2, dead);
+	gn_ep_reap(&ep);
+	ck_assert_int_eq(ep.pid[2], dead);
+	ck_assert_int_eq(ep.holders, 2);
+}
+
 GN_TEST(what_a_living_reaper_is_at_is_left_to_it)
 {
-	gn_world.pid = getpid();
+	join();
 	sit(0, -getppid());
 	gn_ep_reap(&ep);
 	ck_assert_int_eq(ep.pid[0], -getppid());
@@ -84,7 +103,7 @@ GN_TEST(the_next_holder_of_a_seat_keeps_its_count)
 	pid_t dead = somebody_dead();
 	pthread_t thread[2];
 
-	gn_world.pid = getpid();
+	join();
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, reap, NULL), 0);
 	for (int i = 0; i < ROUNDS; i++) {
