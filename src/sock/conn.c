@@ -338,19 +338,26 @@ fail:
 	return rc;
 }
 
-/* Puts another socket under every descriptor of the endpoint that this process has. */
-int gn_put_under(struct gn_sock *so, int fd, int u)
+static int put_one(int fd, int u)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
-	int rc;
 
-	rc = gn_sys_dup3(u, fd, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
-	for (uint32_t other = 0; so->fds > 1 && other < gn_world.table_size && rc >= 0; other++) {
-		if ((int)other == fd || atomic_load(&gn_world.table[other]) != so)
-			continue;
-		flags = gn_sys_fcntl((int)other, F_GETFD, 0);
-		rc = gn_sys_dup3(u, (int)other, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
-	}
+	return gn_sys_dup3(u, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+}
+
+/* A number that the table knows no longer was closed meanwhile, and may be another file's. */
+int gn_put_under(struct gn_sock *so, int fd, int u)
+{
+	bool lent = gn_is_vfork_child(), known = !lent && atomic_load(&gn_world.table[fd]) == so;
+	int rc = lent || known ? put_one(fd, u) : 0;
+
+	if (lent)
+		gn_lent_change(fd);
+	for (uint32_t other = 0; !lent && so->fds > known && other < gn_world.used_fds && rc >= 0; other++)
+		if ((int)other != fd && atomic_load(&gn_world.table[other]) == so)
+			rc = put_one((int)other, u);
+	if (!lent && so->after >= 0)
+		put_one(so->after, u);
 	gn_sys_close(u);
 	return rc < 0 ? rc : 0;
 }
@@ -378,6 +385,17 @@ void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct
 	atomic_store(&so->ep->state, GN_ESTAB);
 }
 
+static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr *from, const struct gn_addr *dest)
+{
+	int rc = gn_swap_in(so, fd, u);
+
+	if (rc < 0)
+		return rc;
+	gn_established(so, from, dest);
+	gn_watches_to_kernel(so);
+	return 1;
+}
+
 /* 1: connected by the private face. 0: take the public one. */
 static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 {
@@ -393,22 +411,20 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_why(so->ep, GN_WHY_SHARED);
 		return 0;
 	}
+	gn_connecting_begin(so);
 	u = private_connect(so, dest, &from, &full);
-	if (u < 0) {
-		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
-		return 0;
-	}
-	if (unlikely(full.len)) {
+	if (unlikely(u >= 0 && full.len)) {
+		gn_connecting_end(so);
 		rc = gn_queue_enter(so, fd, u, &full, &from, dest);
 		if (rc != 1)
 			return rc;
+		gn_connecting_begin(so);
 	}
-	rc = gn_swap_in(so, fd, u);
-	if (rc < 0)
-		return rc;
-	gn_established(so, &from, dest);
-	gn_watches_to_kernel(so);
-	return 1;
+	rc = u < 0 ? 0 : put_connected(so, fd, u, &from, dest);
+	gn_connecting_end(so);
+	if (u < 0)
+		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
+	return rc;
 }
 
 static bool family_fits(const struct gn_sock *so, int fd, const struct sockaddr *addr, const struct gn_addr *dest)
@@ -612,6 +628,7 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 {
 	int rc;
 
+	gn_connecting_pass(so);
 	if (unlikely(so->peer)) {
 		rc = gn_peer_getname(so, fd, addr, len, peer);
 		if (rc != 1)

@@ -363,17 +363,7 @@ static void put_instead(struct gn_sock *so, int fd, int fresh)
 		gn_sys_fcntl(fresh, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!lent)
 		gn_watches_leave(so);
-	for (uint32_t f = 0; f < gn_world.used_fds; f++) {
-		int flags;
-
-		if ((int)f != fd && (lent || atomic_load(&gn_world.table[f]) != so))
-			continue;
-		flags = gn_sys_fcntl((int)f, F_GETFD, 0);
-		gn_sys_dup3(fresh, (int)f, (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
-		if (lent)
-			gn_lent_change((int)f);
-	}
-	gn_sys_close(fresh);
+	gn_put_under(so, fd, fresh);
 	if (lent)
 		return;
 	gn_watches_to_kernel(so);

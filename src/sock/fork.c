@@ -131,6 +131,7 @@ static void release_all(void)
 	}
 	held = NULL;
 	gn_unlock_mine(&gn_watch_lists);
+	gn_connecting_release();
 }
 
 /* gn_world.big is free. */
@@ -174,6 +175,7 @@ static void leave(void)
 static void hold(void)
 {
 	gn_births_note(true); /* from now on others take over locks of ours */
+	gn_connecting_hold();
 	gn_lock(&gn_world.big);
 	gn_lock_forks();
 	hold_all();
@@ -203,6 +205,7 @@ static void process_begins(void)
 	gn_tokens_begin();
 	atomic_store(&gn_world.big, 0);
 	atomic_store(&gn_following, 0);
+	gn_connecting_forked();
 	forget_all();
 	gn_signals_forked();
 }

@@ -75,8 +75,10 @@ static int still_queued(struct gn_sock *so, int fd, int flags)
 
 static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	ssize_t rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
+	ssize_t rc;
 
+	gn_connecting_pass(so);
+	rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
 	if (unlikely(rc < 0))
 		return rc;
 	if (unlikely(gn_has_moved(so)))
@@ -147,8 +149,10 @@ static ssize_t urgent_answer(const struct gn_sock *so, ssize_t rc)
 /* The peer may switch from the byte on that is read next: read with the lock, unless a call is in the kernel lane still. */
 static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	ssize_t rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
+	ssize_t rc;
 
+	gn_connecting_pass(so);
+	rc = unlikely(gn_queue_waits(so)) ? still_queued(so, fd, io->flags) : 0;
 	if (unlikely(rc < 0))
 		return rc;
 	if (unlikely(gn_has_moved(so)))

@@ -132,13 +132,6 @@ static int dead_end(int type)
 	return pair[0];
 }
 
-static void put_under(int fd, int plain)
-{
-	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
-
-	gn_sys_dup3(plain, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
-}
-
 /* What the kernel does not know of an emulated connection. */
 static void carry_over(struct gn_sock *to, const struct gn_sock *from, int fd)
 {
@@ -183,26 +176,22 @@ static void table_follow(struct gn_sock *so)
 void gn_move_to(struct gn_sock *so, int fd, int plain)
 {
 	if (gn_is_vfork_child()) {
-		put_under(fd, plain);
-		gn_lent_change(fd);
-		gn_sys_close(plain);
+		gn_put_under(so, fd, plain);
 		return;
 	}
 	gn_lock(&gn_following);
 	if (!so->followed) {
 		gn_watches_leave(so);
-		for (uint32_t f = 0; f < gn_world.used_fds; f++)
-			if (atomic_load(&gn_world.table[f]) == so)
-				put_under((int)f, plain);
-		if (so->after >= 0)
-			put_under(so->after, plain);
+		gn_put_under(so, fd, plain);
+		plain = -1;
 		gn_watches_to_kernel(so);
 		table_follow(so);
 		gn_watches_drop(so);
 		so->followed = true;
 	}
 	gn_unlock(&gn_following);
-	gn_sys_close(plain);
+	if (plain >= 0)
+		gn_sys_close(plain);
 }
 
 int gn_follow(struct gn_sock *so, int fd)

@@ -294,7 +294,11 @@ int gn_dup(int fd, int cmd, long from)
 {
 	bool lent = gn_is_vfork_child();
 	struct gn_sock *so = lent ? NULL : gn_get_any(fd); /* looked up first: the number may be another file's as soon as it is copied */
-	int copy = (int)gn_neg(cmd == GN_DUP ? gn_real.dup(fd) : gn_real.fcntl(fd, cmd, from)); /* a sandbox may allow one of them only */
+	int copy;
+
+	if (so)
+		gn_connecting_pass(so);
+	copy = (int)gn_neg(cmd == GN_DUP ? gn_real.dup(fd) : gn_real.fcntl(fd, cmd, from)); /* a sandbox may allow one of them only */
 
 	if (copy >= 0)
 		return lent ? dup_lent(fd, copy) : shared(so, fd, copy);

@@ -63,6 +63,7 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 			gn_set_sync(fds[i].fd);
 			continue;
 		}
+		gn_connecting_pass(so);
 		/* Of who was on a ring the kernel does not know what was left unread there. */
 		yes = so->private_fd >= 0 || gn_on_ring(so) || gn_flag(so->ep, GN_EP_EMULATED) || so->tx.dir || so->queue || may_move(so);
 		gn_put(so);

@@ -216,6 +216,7 @@ int gn_shutdown(struct gn_sock *so, int fd, int how)
 		return -EINVAL;
 	if (so->ep->type == SOCK_DGRAM)
 		return gn_dgram_shutdown(so, fd, how);
+	gn_connecting_pass(so);
 	if (unlikely(gn_queue_waits(so)))
 		return gn_queue_cancel(so, fd);
 	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_tcp_is_over(so, fd))

@@ -99,6 +99,7 @@ struct gn_sock {
 	enum gn_kind kind;
 	_Atomic uint32_t refs;           /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
 	uint32_t fds;                    /* descriptors of this process, under gn_world.big */
+	_Atomic uint32_t connecting;     /* lock: connecting.c */
 	_Atomic uint32_t meets;          /* GN_SEG_* */
 	uint32_t heat;                   /* operations in the kernel lane */
 	uint32_t heat_next;              /* when to try the next step of promotion */
@@ -539,6 +540,21 @@ void gn_private_retire(struct gn_sock *so, int fd);     /* somebody will accept 
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
 
+/* connecting.c: between a connection that the peer knows of and the descriptors that lead to it */
+void gn_connecting_begin(struct gn_sock *so);
+void gn_connecting_end(struct gn_sock *so);
+void gn_connecting_wait(struct gn_sock *so);
+void gn_connecting_hold(void);                          /* for a fork: nobody is at it, and nobody begins */
+void gn_connecting_release(void);
+void gn_connecting_forked(void);
+
+/* No other thread is in that moment, or it is over. */
+static inline void gn_connecting_pass(struct gn_sock *so)
+{
+	if (unlikely(atomic_load_explicit(&so->connecting, memory_order_acquire)))
+		gn_connecting_wait(so);
+}
+
 /* queue.c: callers of a private face whose queue is full */
 bool gn_queue_waits(const struct gn_sock *so);          /* connect() was answered EINPROGRESS and there was no room since */
 /* u: bound, and found the queue of `at` full. 1: it is connected now; 0: closed, take the public face; errors of connect(). */
@@ -554,7 +570,8 @@ void gn_queue_free(struct gn_sock *so);
 void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 
 int gn_swap_in(struct gn_sock *so, int fd, int u);      /* another socket under all descriptors; what was bound is kept in hold_fd */
-int gn_put_under(struct gn_sock *so, int fd, int u);    /* the same without keeping; closes u */
+/* The same without keeping; closes u. Of a process whose memory was borrowed (vfork) it is this descriptor alone. */
+int gn_put_under(struct gn_sock *so, int fd, int u);
 
 /* peer.c: two bound sockets that connect to each other */
 #define GN_PEER_AGAIN 2

@@ -224,8 +224,10 @@ void gn_table_clear(int fd)
 	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
 		return;
 	so = atomic_exchange(&gn_world.table[fd], NULL);
-	if ((uintptr_t)so > 1 && likely(!gn_world.sandboxed))
-		entry_drop(so, fd);
+	if ((uintptr_t)so <= 1 || unlikely(gn_world.sandboxed))
+		return;
+	gn_connecting_pass(so); /* afterwards nobody puts anything under a number that has gone from the table */
+	entry_drop(so, fd);
 }
 
 struct gn_sock *gn_get_any(int fd)

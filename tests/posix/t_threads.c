@@ -359,6 +359,112 @@ static void numbers_reused(struct obs *o)
 	obs("pairs", join(w));
 }
 
+static struct obs_name called;
+
+static void *caller(void *arg)
+{
+	const int *fd = arg;
+
+	return connect(*fd, (struct sockaddr *)&called.sa, called.len) ? arg : NULL;
+}
+
+static bool reads_end(int fd, int other)
+{
+	char c;
+
+	close(other);
+	return recv(fd, &c, 1, 0) == 0;
+}
+
+static bool arrives(int fd, int other)
+{
+	char c = 0;
+
+	return send(fd, "x", 1, 0) == 1 && recv(other, &c, 1, 0) == 1 && c == 'x';
+}
+
+static bool polls(int fd, int other)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT };
+
+	(void)other;
+	return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+}
+
+static bool has_a_peer(int fd, int other)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	(void)other;
+	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 && len == called.len && !memcmp(&ss, &called.sa, len);
+}
+
+static bool shuts(int fd, int other)
+{
+	char c;
+
+	return shutdown(fd, SHUT_WR) == 0 && recv(other, &c, 1, 0) == 0;
+}
+
+static bool copies(int fd, int other)
+{
+	int copy = dup(fd);
+	bool right = arrives(copy, other);
+
+	close(copy);
+	return right;
+}
+
+static bool forks(int fd, int other)
+{
+	pid_t pid = obs_fork();
+	char c;
+
+	if (pid == 0)
+		_exit(send(fd, "x", 1, 0) != 1);
+	return obs_wait(pid) == 0 && recv(other, &c, 1, 0) == 1;
+}
+
+static bool closes(int fd, int other)
+{
+	struct pollfd p = { .fd = other, .events = POLLIN };
+	char c;
+
+	close(fd);
+	return poll(&p, 1, (int)deadline_ms()) == 1 && recv(other, &c, 1, 0) == 0 && fcntl(fd, F_GETFD) == -1;
+}
+
+/* Whoever accepts knows that the connection is there, though the caller's thread may not have come back from connect(). */
+static void used_before_connect_returns(struct obs *o)
+{
+	static bool (*const uses[])(int, int) = { reads_end, arrives, polls, has_a_peer, shuts, copies, forks, closes };
+	int l = listener(TCP4, 16, &called);
+
+	(void)o;
+	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
+		int rounds = uses[i] == forks ? 50 : 300, right = 0;
+
+		for (int k = 0; k < rounds; k++) {
+			int fd = sock_of(TCP4, 0), other;
+			pthread_t t;
+			void *failed;
+
+			pthread_create(&t, NULL, caller, &fd);
+			other = accept(l, NULL, NULL);
+			right += uses[i](fd, other);
+			pthread_join(t, &failed);
+			right -= failed != NULL;
+			if (uses[i] != closes)
+				close(fd);
+			if (uses[i] != reads_end)
+				close(other);
+		}
+		note("use %zu: %d of %d", i, right, rounds);
+	}
+	close(l);
+}
+
 static void *one_byte(void *arg)
 {
 	struct work *w = arg;
@@ -599,6 +705,7 @@ int main(int argc, char **argv)
 		{ "cancellation", cancellation, STREAM | UDP4, 0 },
 		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
 		{ "numbers reused", numbers_reused, SOLO, 0 },
+		{ "used before connect returns", used_before_connect_returns, SOLO, 0 },
 		{ "one thread polls while another writes", polls_while_another_writes, STREAM, 0 },
 		{ "a half is shut beside a poller", half_shut_beside_a_poller, STREAM, 0 },
 		{ "a half is shut beside a reader", half_shut_beside_a_reader, STREAM, 0 },
