@@ -113,7 +113,7 @@ void gn_net_moves(int flags); /* CLONE_*: this thread, or a child, is about to e
 /* sandbox.c */
 void gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
 
-/* epoll.c */
+/* epoll_ctl.c, epoll.c */
 int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
 int gn_epoll_pwait(struct gn_sock *set, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask);

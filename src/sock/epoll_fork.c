@@ -18,7 +18,6 @@
 #include "sock/inside.h"
 #include "sock/sleep.h"
 
-#define NAP_NS GN_NS_PER_MS
 #define ALONE_EVERY 64 /* looks and sleeps between two questions whether relatives have ended */
 
 _Atomic uint32_t gn_watch_lists;
@@ -95,7 +94,7 @@ static int sleep_on_both(struct gn_sock *so, struct pollfd p[2], uint64_t deadli
 
 	set->strange = false;
 	if (strange)
-		deadline_ns = GN_MIN(deadline_ns, now + NAP_NS);
+		deadline_ns = GN_MIN(deadline_ns, now + GN_EPOLL_NAP_NS);
 	ts = gn_timespec(deadline_ns > now ? deadline_ns - now : 0);
 	gn_held_push(&apart);
 	rc = gn_sleep_ppoll(GN_SLEEP_EINTR, &held, p, strange ? 1 : 2, deadline_ns == UINT64_MAX ? NULL : &ts, mask);

@@ -1,10 +1,36 @@
 /* SPDX-License-Identifier: MIT */
-/* An epoll set and its registrations: what epoll.c and epoll_nested.c share. Theory and locks: epoll.c. */
+/*
+ * Sets of epoll and their watches, for the files that do epoll: epset.c, epoll*.c. Other modules see the functions in sock.h.
+ *
+ * Theory of operation. The program's set stays the kernel's own, with the program's own 64 bits, for every descriptor that is not on the
+ * ring. When an endpoint is promoted its registration (watch) moves out of that set into a second, hidden one, the bells, which sits
+ * in the first as one more descriptor under a value that the program does not use (the cookie). epoll_wait looks at the rings of the hot
+ * watches in user space; watches that stay quiet are armed (their peer will ring a bell) and cost nothing until the bells say so.
+ *
+ * Shape. A set is what a gn_sock of GN_KIND_EPOLL holds; the dups of the program's set share it. A watch is one registration of a descriptor of
+ * ours: in the list of its endpoint (gn_sock.watches, by of_sock) and in one of four of its set (by next, prev):
+ *
+ *     list      ring   deleted  cold
+ *     kernel    no     no       no     the kernel reports it, by the program's set
+ *     hot       yes    no       no     in the bells, and looked at by each scan
+ *     cold      yes    no       yes    in the bells, armed, and left to them
+ *     deleted   -      yes      no     by the program; ring: it is among the bells still, for programs that add it again soon
+ *
+ * Descriptors that are not ours have no watch: they are the kernel's alone.
+ *
+ * Ownership. Watches are the set's, and never outlive it nor their endpoint's last descriptor: they hold no reference to either. A thread in a
+ * wait holds the set's gn_sock; who leaves all locks with an endpoint in hand counts on it first (epoll_watch.c: moved_one).
+ *
+ * Locks. gn_watch_lists guards the lists of endpoints, and gn_watch.so; gn_epset.lock, taken after it, the rest of a set and of its watches; it
+ * is held for a scan. What a wait remembers to do better next time (looked_ns to `turn`) has no lock: a wrong value costs time alone.
+ * Sets that processes share by fork: epoll_fork.c.
+ */
 #ifndef GN_SOCK_EPSET_H
 #define GN_SOCK_EPSET_H
 
 #include "sock/api.h"
 
+#define GN_EPOLL_NAP_NS GN_NS_PER_MS /* between looks for what no bell will tell of */
 #define GN_INNER 8
 #define GN_HEARD 32
 #define GN_EPOLL_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
@@ -66,30 +92,82 @@ struct gn_epset {
 	int heard_count;
 };
 
-/* No lock is held: tells the other watches of what gn_bells_harvest() heard. */
-void gn_heard_tell(struct gn_epset *set);
+static inline void gn_watch_list_init(struct gn_watch *head)
+{
+	head->next = head->prev = head;
+}
 
-/* set->lock is held in these. */
-bool gn_bells_harvest(struct gn_epset *set); /* true: there was news */
-uint32_t gn_watch_peek(struct gn_watch *w); /* what a wait would report of it now */
-bool gn_watch_arm(struct gn_watch *w, uint32_t token); /* gn_arm() of what it asks for */
-void gn_epset_warm(struct gn_epset *set); /* its endpoints have got relatives: all that was armed before is armed anew, as theirs */
+static inline void gn_watch_list_add(struct gn_watch *head, struct gn_watch *w)
+{
+	w->prev = head->prev;
+	w->next = head;
+	head->prev->next = w;
+	head->prev = w;
+}
+
+static inline void gn_watch_list_del(struct gn_watch *w)
+{
+	w->prev->next = w->next;
+	w->next->prev = w->prev;
+}
+
+/* To the end of another list of its set, or of the one that it is in. */
+static inline void gn_watch_move(struct gn_watch *w, struct gn_watch *head)
+{
+	gn_watch_list_del(w);
+	gn_watch_list_add(head, w);
+}
+
+/* In these set->lock is held, if nothing else is said. */
+
+/* epset.c */
+struct gn_sock *gn_epset_get(int fd);        /* without a lock: held; a set that came from elsewhere (exec, another process) is met so */
+int gn_epset_ctl(const struct gn_epset *set, int op, int fd, uint32_t events, uint64_t data); /* in the program's set */
+void gn_epset_warm(struct gn_epset *set);    /* its endpoints have got relatives: all that was armed before is armed anew, as theirs */
 int gn_bells_open(struct gn_epset *set);
 int gn_bells_place(struct gn_epset *set, bool opened); /* into the program's set or out of it, as is due; opened: just now */
-void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP would: emulated connections are looked at by us */
-void gn_epset_wake(struct gn_epset *set);   /* a thread that sleeps on it */
+void gn_cookie_avoid(struct gn_epset *set, uint64_t data); /* a value of the program's: if it equals the cookie, that moves */
 
-/* epoll_fork.c */
-void gn_epset_own_bells(struct gn_epset *set); /* after a fork, before the first wait: no lock is held */
+/* epoll_watch.c */
+uint32_t gn_kernel_events(const struct gn_sock *so, uint32_t events); /* what is asked in the program's set: see urgent_mend() */
+int gn_bells_ctl(struct gn_watch *w, int op); /* in the bells */
+void gn_watch_added(struct gn_watch *w);     /* to the kernel's list and set: it goes on to the ring, if it is due there */
+void gn_watch_remove(struct gn_watch *w);    /* gn_watch_lists is held too: out of both lists, and freed */
+void gn_watch_to_ring(struct gn_watch *w);
+void gn_watch_warm(struct gn_watch *w);      /* from among the cold ones back to those that are looked at */
+void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP would: emulated connections are looked at by us */
+
+/* epoll_rings.c */
+uint32_t gn_watch_peek(struct gn_watch *w);  /* what a wait would report of it now */
+bool gn_watch_arm(struct gn_watch *w, uint32_t token); /* gn_arm() of what it asks for */
+bool gn_bells_harvest(struct gn_epset *set); /* the bells say which watches have news; true: some had; gn_heard_tell() follows */
+
+/* epoll_rings.c; these take the lock */
+void gn_heard_tell(struct gn_epset *set);    /* tells the other watches of what gn_bells_harvest() heard */
+int gn_epset_scan(struct gn_epset *set, struct epoll_event *events, int max); /* what the rings have; events told */
+bool gn_epset_is_quiet(struct gn_epset *set); /* no ring has anything to report */
+enum gn_spin_how gn_epset_spin_now(struct gn_epset *set);
+/* Asks every hot watch's peer for a bell. False: something is ready. *nap_ns: how long to sleep for the sake of those that may not ring. */
+bool gn_epset_arm(struct gn_epset *set, uint32_t token, uint64_t *nap_ns);
+void gn_epset_disarm(struct gn_epset *set, uint32_t token);
+
+/* epoll_kernel.c; takes the lock: mends what the kernel returned, and hears the bells if they are among it, which it then says */
+bool gn_epset_filter(struct gn_epset *set, struct epoll_event *events, int *n);
+
+/* epoll_fork.c; these take the lock */
+void gn_epset_own_bells(struct gn_epset *set); /* after a fork, before the first wait */
 int gn_epset_wait_apart(struct gn_sock *so, uint64_t deadline_ns, const sigset_t *mask); /* 1: ask the program's set; 0: look again; -errno */
 void gn_epset_leave(struct gn_epset *set);   /* a thread has slept in the program's set, or is not going to */
 bool gn_epset_listen(struct gn_epset *set);  /* the bells, where they are not in the program's set; true: there was news */
 
 /* epoll_nested.c */
-void gn_epset_sync(struct gn_epset *set);   /* makes what the kernel shows of an outer set true */
-void gn_epset_poke(struct gn_epset *set);   /* gn_epset_wake() with the lock taken: a registration changed */
-void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
+void gn_epset_wake(struct gn_epset *set);    /* a thread that sleeps on it */
 int gn_ready_watch(struct gn_epset *set, int op); /* adds set->ready to the bells, or takes it out */
-void gn_inner_sync(struct gn_epset *set);   /* of all sets in this one */
+
+/* epoll_nested.c; these take the lock */
+void gn_epset_poke(struct gn_epset *set);    /* gn_epset_wake(): a registration changed */
+void gn_epset_sync(struct gn_epset *set);    /* makes what the kernel shows of an outer set true */
+void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
+void gn_inner_sync(struct gn_epset *set);    /* of all sets in this one */
 
 #endif

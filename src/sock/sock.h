@@ -293,8 +293,6 @@ void gn_why(struct gn_ep *ep, enum gn_reason why);
 /* move.c: endpoints that are another socket now. Calls that sleep look after they have asked for a bell, before they sleep. */
 int gn_follow(struct gn_sock *so, int fd);              /* puts that socket under every descriptor of it; -errno: it could not be got */
 void gn_move_to(struct gn_sock *so, int fd, int plain); /* likewise, with the socket at hand; closes `plain` */
-int gn_watches_follow(struct gn_epset *set);            /* epoll.c: of all that a scan has found moved */
-void gn_watches_pass(struct gn_sock *from, struct gn_sock *to); /* epoll.c: they are another endpoint's now, which has none */
 struct gn_sock *gn_followed_slow(struct gn_sock *so, int fd);
 void gn_move_poke(const struct gn_sock *so);            /* one relative less: the relay is to look */
 ssize_t gn_fd_send(int over, const struct gn_name *to, void *data, size_t len, int fd); /* a datagram with a descriptor; to: NULL, to the peer */
@@ -491,32 +489,37 @@ bool gn_option_is_taken(const struct gn_ep *ep, int level, int name, uint32_t va
 void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the options by which messages name who sent them */
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
 
-/* epoll.c */
-void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
-void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
-void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
-void gn_watches_return(struct gn_sock *so, int fd);     /* fd is a number of its file's now, perhaps again */
+/* epset.c */
+void gn_epoll_opened(int fd);
+void gn_epset_free(struct gn_epset *set);
+void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor, or the program's that was closed meanwhile */
+void gn_epset_renumber(struct gn_epset *set, int from, int to); /* the program's, as gn_watches_renumber() */
+
+/* epoll_watch.c: an endpoint's registrations in the sets of this process */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
 bool gn_watches_wait(struct gn_sock *so, int fd);       /* waited for by edges, and not read empty */
 void gn_watches_to_kernel(struct gn_sock *so);          /* back in the kernel lane, or another file under the descriptor */
-void gn_epset_free(struct gn_epset *set);
-void gn_epoll_opened(int fd);
+void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
+void gn_watches_pass(struct gn_sock *from, struct gn_sock *to); /* they are another endpoint's now, which has none */
+int gn_watches_follow(struct gn_epset *set);            /* of all that a scan has found moved */
+void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */
+void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
+void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
+void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
+void gn_watches_return(struct gn_sock *so, int fd);     /* fd is a number of its file's now, perhaps again */
+void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
+
+/* epoll_rings.c */
+void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
+
+/* epoll_nested.c */
 bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
-void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor, or the program's that was closed meanwhile */
-void gn_epset_renumber(struct gn_epset *set, int from, int to); /* the program's, as gn_watches_renumber() */
 
 /* epoll_fork.c */
 extern _Atomic uint32_t gn_watch_lists;                  /* lock, taken before any set's: the lists that hang off endpoints */
 void gn_epset_hold(struct gn_epset *set);               /* a fork begins: shared from now on, and still */
 void gn_epset_release(struct gn_epset *set);            /* in the parent */
 void gn_epset_forked(struct gn_epset *set);             /* in the child */
-
-/* epoll.c, again */
-void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
-
-void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */
-void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
-void gn_watches_leave(struct gn_sock *so);              /* before another file comes under the descriptor while this one lives on */
 
 /* opts.c: bytes to read now, in both lanes, without bells */
 int gn_unread(struct gn_sock *so, int fd);     /* up to TCP's urgent mark */
