@@ -90,7 +90,7 @@ struct gn_ep {
 	_Atomic int32_t pid[GN_HOLDERS]; /* 0: free; negative: somebody dead is being cleared away, by that process */
 	_Atomic uint32_t promotions, demotions, bells_sent;
 	_Atomic uint32_t sleepers;      /* datagrams: threads parked in the kernel on this endpoint's descriptor */
-	_Atomic uint16_t asleep[GN_HOLDERS + 1]; /* streams: the same, of each holder by its place in pid[]; the last: of those not named there */
+	_Atomic uint16_t asleep[GN_HOLDERS + 1]; /* streams: the same, of each holder by its place in pid[]; the last: a relay, for its family */
 	_Atomic uint64_t bells_turn;    /* counted up before bells are taken out of the kernel lane */
 	_Atomic uint64_t rcvtimeo_ns, sndtimeo_ns; /* 0: for ever */
 	_Atomic uint64_t peek_at;       /* with GN_EP_PEEK_OFF: stream position of the next MSG_PEEK */
@@ -118,6 +118,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_PASSPIDFD 65536u /* SO_PASSPIDFD is on */
 #define GN_EP_INQ 131072u      /* SO_INQ is on */
 #define GN_EP_WATCHED 524288u  /* streams: was armed for an epoll set while several processes held it (wait.c: taken_of) */
+#define GN_EP_CROWDED 1048576u  /* streams: a holder that has no place in pid[] has slept on it, and may again: it is not counted */
 #define GN_EP_PASSSEC 262144u  /* SO_PASSSEC is on */
 #define GN_EP_SENDERS (GN_EP_PASSCRED | GN_EP_PASSPIDFD | GN_EP_PASSSEC) /* what comes says who sent it, but what came by the ring */
 #define GN_EP_CONTROL (GN_EP_SENDERS | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */

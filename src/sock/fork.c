@@ -52,6 +52,7 @@ static void child_sock(struct gn_sock *so)
 	if (so->kind != GN_KIND_SOCK)
 		return;
 	so->seat = gn_ep_join(so->ep);
+	atomic_store(&so->unnamed, 0);
 	gn_stats_begin(so);
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;

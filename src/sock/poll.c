@@ -267,7 +267,7 @@ static bool arm_all(struct pollset *s)
 		so = s->entry[i].so;
 		s->moved |= so && unlikely(gn_has_moved(so));
 		s->entry[i].counted = s->entry[i].ring || (so && gn_flag(so->ep, GN_EP_EMULATED));
-		s->entry[i].seat = s->entry[i].counted && !so->dgram ? &so->ep->asleep[so->seat] : NULL;
+		s->entry[i].seat = s->entry[i].counted && !so->dgram ? gn_seat(so) : NULL;
 		if (s->entry[i].counted)
 			gn_sleep_begin(so);
 		if (!s->entry[i].ring) {
@@ -390,7 +390,7 @@ static void set_fork(struct gn_held *held, enum gn_fork_step step)
 		gn_count_fork(&e->so->refs, true, step);
 		if (s->armed && e->inside)
 			gn_count_fork(&e->so->ep->rx.in_kernel, false, step);
-		if (!s->armed || !e->ring)
+		if (!s->armed || !e->counted)
 			continue;
 		if (e->seat)
 			gn_seat_fork(e->so, &e->seat, step);

@@ -194,7 +194,7 @@ bool gn_family_is_alone(void)
 	return !gn_world.family_lost && atomic_load(&gn_world.pool->forking) == 0 && family_lock(F_GETLK, &lock) && lock.l_type == F_UNLCK;
 }
 
-uint8_t gn_ep_join(struct gn_ep *ep)
+static uint8_t seat_take(struct gn_ep *ep)
 {
 	uint8_t i;
 
@@ -205,6 +205,16 @@ uint8_t gn_ep_join(struct gn_ep *ep)
 			break;
 	}
 	return i;
+}
+
+uint8_t gn_ep_join(struct gn_ep *ep)
+{
+	uint8_t seat = seat_take(ep);
+
+	if (likely(seat < GN_HOLDERS))
+		return seat;
+	gn_ep_reap(ep); /* those whom nobody has named are counted for ever when they are killed */
+	return seat_take(ep);
 }
 
 void gn_ep_reap(struct gn_ep *ep)

@@ -70,6 +70,21 @@ GN_TEST(what_a_reaper_left_that_was_killed_is_finished)
 	ck_assert_int_eq(ep.holders, 1);
 }
 
+GN_TEST(who_finds_no_seat_free_takes_a_dead_one_s)
+{
+	int32_t dead = somebody_dead();
+
+	join();
+	for (int i = 0; i < GN_HOLDERS; i++)
+		sit(i, getppid());
+	sit(3, dead);
+	ck_assert_uint_eq(gn_ep_join(&ep), 3);
+	ck_assert_int_eq(ep.pid[3], getpid());
+	ck_assert_int_eq(ep.asleep[3], 0);
+	ck_assert_int_eq(ep.holders, 1);
+	ck_assert_uint_eq(gn_ep_join(&ep), GN_HOLDERS);
+}
+
 GN_TEST(who_looks_dead_from_another_process_namespace_stays)
 {
 	int32_t dead = somebody_dead();

@@ -176,7 +176,7 @@ static void wake_own(struct gn_sock *so, int fd)
 	gn_watches_poke(so);
 	if (kernel_is_heard(so) || gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		return;
-	if (!gn_somebody_sleeps(so) && !atomic_load(&so->ep->rx.in_kernel))
+	if (!gn_somebody_sleeps(so) && !gn_flag(so->ep, GN_EP_CROWDED) && !atomic_load(&so->ep->rx.in_kernel))
 		return;
 	so->eof = so->eof || fin_came(so, fd);
 	if (gn_on_ring(so) && !so->eventless) { /* first: who sees the carrier shut is to see that its sleep must be short */

@@ -184,7 +184,7 @@ struct gn_held gn_held_asleep(struct gn_sock *so)
 {
 	if (so->dgram)
 		return (struct gn_held){.so = so, .count = &so->ep->sleepers};
-	return (struct gn_held){.so = so, .seat = &so->ep->asleep[so->seat]};
+	return (struct gn_held){.so = so, .seat = gn_seat(so)};
 }
 
 int gn_sleep_ppoll(enum gn_sleep_how how, struct gn_held *held, struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -234,15 +234,16 @@ void gn_frames_left(const void *sp)
 
 void gn_seat_fork(struct gn_sock *so, _Atomic uint16_t **seat, enum gn_fork_step step)
 {
-	if (step == GN_FORK_BEFORE)
+	bool named = *seat != &so->unnamed; /* else nobody counts with us: the child begins anew */
+
+	if (step == GN_FORK_BEFORE && named)
 		atomic_fetch_add(*seat, 1);
-	if (step == GN_FORK_CHILD) {
-		atomic_fetch_add(&so->ep->asleep[so->seat], 1);
+	if (step == GN_FORK_CHILD)
+		atomic_fetch_add(gn_seat(so), 1);
+	if (step != GN_FORK_BEFORE && named)
 		atomic_fetch_sub(*seat, 1);
-		*seat = &so->ep->asleep[so->seat];
-	}
-	if (step == GN_FORK_FAILED)
-		atomic_fetch_sub(*seat, 1);
+	if (step == GN_FORK_CHILD)
+		*seat = gn_seat(so);
 }
 
 void gn_count_fork(_Atomic uint32_t *count, bool own, enum gn_fork_step step)

@@ -48,6 +48,12 @@ enum gn_sleep_how {
 void gn_held_push(struct gn_held *held);
 void gn_held_pop(struct gn_held *held);
 
+/* Where this process's sleepers on a stream are counted. */
+static inline _Atomic uint16_t *gn_seat(struct gn_sock *so)
+{
+	return so->seat < GN_HOLDERS ? &so->ep->asleep[so->seat] : &so->unnamed;
+}
+
 /* Makes a system call that may wait, and is a cancellation point. `held`, filled but for `below`, or NULL, is pushed meanwhile. */
 long gn_sleep(enum gn_sleep_how how, struct gn_held *held, long nr, long a, long b, long c, long d, long e, long f);
 

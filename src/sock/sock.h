@@ -117,6 +117,7 @@ struct gn_sock {
 	uint16_t meet_tries, big_misses; /* of promotion: promote.c */
 	uint16_t edge_waits;             /* times that it was put off for the sake of edge-triggered watches */
 	uint16_t not_last;               /* wake-ups that left others asleep; it may wrap */
+	_Atomic uint16_t unnamed;        /* our sleepers, while seat is GN_HOLDERS: nobody else counts them */
 	uint16_t empties;                /* reads in a row that found nothing; it may wrap */
 	uint8_t together;                /* waits in a row on the peer's processor; it may wrap */
 	uint8_t seat;                    /* this process's place in ep->pid, or GN_HOLDERS */

@@ -11,8 +11,9 @@
  * epoll sets are not counted there: whoever takes bells out tells the sets that watch the endpoint (gn_watches_told), for a bell that is gone
  * when the kernel looks wakes nobody.
  *
- * Sets of forked relatives cannot be told. Of an endpoint that one of them watches, a bell stays in the kernel's queue while there is anything
- * that it would tell, and whoever takes the last one asks for the next (taken_of): so the kernel socket is readable while the ring is.
+ * Sets of forked relatives cannot be told; and a process for which the endpoint had no place left (gn_sock.seat) is not counted when it sleeps,
+ * for nobody could tell that it was killed in its sleep. Of an endpoint that has any of these, a bell stays in the kernel's queue while there is
+ * anything that it would tell, and whoever takes the last one asks for the next (taken_of): so the kernel socket is readable while the ring is.
  * Who would sleep all the same naps (gn_bells_stay).
  */
 #include <string.h>
@@ -84,7 +85,7 @@ void gn_bell_space(struct gn_sock *so, int fd)
 
 static uint32_t asleep(const struct gn_sock *so)
 {
-	uint32_t sum = 0;
+	uint32_t sum = atomic_load(&so->unnamed);
 
 	for (uint32_t i = 0; i <= GN_HOLDERS; i++)
 		sum += atomic_load(&so->ep->asleep[i]);
@@ -123,10 +124,10 @@ static void bells_take(struct gn_sock *so, int fd, size_t len)
 	gn_sys_recv(fd, bells, len, MSG_DONTWAIT);
 }
 
-/* A relative's epoll set may rely on the bells that we would take out. */
+/* A relative's epoll set, or one that sleeps and is not counted, may rely on the bells that we would take out. */
 static bool is_watched_by_relatives(const struct gn_sock *so)
 {
-	return unlikely(gn_flag(so->ep, GN_EP_WATCHED)) && !so->dgram && so->tx.dir && atomic_load(&so->ep->holders) > 1;
+	return unlikely(gn_flag(so->ep, GN_EP_WATCHED | GN_EP_CROWDED)) && !so->dgram && so->tx.dir && atomic_load(&so->ep->holders) > 1;
 }
 
 /* Of what a bell from the peer tells. Room is not: for that everybody looks once in a while (GN_ROOM_NS). */
@@ -383,14 +384,16 @@ void gn_sleep_begin(struct gn_sock *so)
 	if (unlikely(so->dgram))
 		atomic_fetch_add(&so->ep->sleepers, 1);
 	else
-		atomic_fetch_add(&so->ep->asleep[so->seat], 1);
+		atomic_fetch_add(gn_seat(so), 1);
+	if (unlikely(so->seat == GN_HOLDERS) && !gn_flag(so->ep, GN_EP_CROWDED))
+		atomic_fetch_or(&so->ep->flags, GN_EP_CROWDED);
 }
 
 bool gn_sleep_end(struct gn_sock *so)
 {
 	if (unlikely(so->dgram))
 		return atomic_fetch_sub(&so->ep->sleepers, 1) == 1;
-	atomic_fetch_sub(&so->ep->asleep[so->seat], 1);
+	atomic_fetch_sub(gn_seat(so), 1);
 	return !gn_somebody_sleeps(so);
 }
 
@@ -471,7 +474,7 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum g
 	uint64_t now;
 	ssize_t rc;
 
-	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || asleep(so) <= 1))
+	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || (asleep(so) <= 1 && so->seat < GN_HOLDERS)))
 		return sleep_peeking(so, fd, s);
 	now = deadline_ns ? gn_now_ns() : 0;
 	if (deadline_ns && now >= deadline_ns)

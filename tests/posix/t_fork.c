@@ -625,6 +625,109 @@ static void reader_and_watcher(struct obs *o)
 	obs_wait(watcher.pid);
 }
 
+/* Kills one that is put to sleep. */
+static void killed_asleep(const struct relative *r)
+{
+	put_to_sleep(r);
+	kill(r->pid, SIGKILL);
+	obs_wait(r->pid);
+}
+
+#define MANY 10
+
+/* More processes than an endpoint has names for; of those that sleep on it one is killed, the first and the last to come. Those that are
+ * left sleep while there is nothing, and each byte wakes one. */
+static void many_relatives(struct obs *o)
+{
+	struct relative r[MANY];
+	int alone = 0, together = 0;
+
+	for (int i = 0; i < MANY; i++)
+		r[i] = relative(o->fd, read_bytes);
+	killed_asleep(&r[MANY - 1]);
+	killed_asleep(&r[0]);
+	for (int i = 1; i < MANY - 1; i++) {
+		put_to_sleep(&r[i]);
+		peer_text(o, op_puts, 0, "1");
+		alone += report_of(&r[i]) == '1';
+	}
+	for (int i = 1; i < MANY - 1; i++)
+		put_to_sleep(&r[i]);
+	for (int i = 1; i < MANY - 1; i++)
+		peer_text(o, op_puts, 0, "1");
+	for (int i = 1; i < MANY - 1; i++)
+		together += report_of(&r[i]) == '1';
+	note("one by one %d, together %d", alone, together);
+	peer_text(o, op_puts, 0, "the parent's is unharmed");
+	obs_recv(o->fd, 100, 0);
+	put_to_sleep(&r[MANY - 2]); /* one that nobody counts */
+	obs("shutdown", shutdown(o->fd, SHUT_RD));
+	note("it reads %c", report_of(&r[MANY - 2]));
+	for (int i = 1; i < MANY - 1; i++) {
+		kill(r[i].pid, SIGKILL);
+		obs_wait(r[i].pid);
+	}
+}
+
+static int born; /* where a child of the handler's says who it is */
+static volatile sig_atomic_t is_child;
+
+static void fork_here(int sig)
+{
+	pid_t pid;
+
+	(void)sig;
+	is_child = fork() == 0;
+	pid = getpid();
+	if (is_child && write(born, &pid, sizeof(pid)) != sizeof(pid))
+		_exit(1);
+}
+
+/* In poll(), until a handler forks: the child goes on, makes the connection busy, and reads byte by byte. */
+static void poll_and_read(int fd, int go, int report)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	char c;
+
+	signal(SIGUSR1, fork_here);
+	if (read(go, &c, 1) != 1 || poll(&p, 1, -1) != -1)
+		_exit(1);
+	if (!is_child)
+		_exit(0);
+	if (turns(fd, OBS_WARM) != OBS_WARM)
+		_exit(1);
+	told(report, 'w');
+	read_bytes(fd, go, report);
+}
+
+static void handler_forks_in_poll(struct obs *o)
+{
+	int pids[2];
+	struct relative r;
+
+	if (pipe(pids))
+		die("pipe");
+	born = pids[1];
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	r = relative(o->fd, poll_and_read);
+	put_to_sleep(&r);
+	close(o->fd);
+	kill(r.pid, SIGUSR1);
+	obs("the first ends", obs_wait(r.pid));
+	peer_start(o, op_echo, OBS_WARM, 16);
+	if (read(pids[0], &r.pid, sizeof(r.pid)) != sizeof(r.pid))
+		die("read");
+	note("warm: %c", report_of(&r));
+	obs("echoes", peer_done(o));
+	for (int i = 0; i < 3; i++) {
+		put_to_sleep(&r);
+		peer_text(o, op_puts, 0, "1");
+		note("%c", report_of(&r));
+	}
+	kill(r.pid, SIGKILL);
+	obs_wait(r.pid);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -638,6 +741,8 @@ int main(int argc, char **argv)
 		{ "O_NONBLOCK by the child", nonblock_by_child, STREAM | DGRAM, 0 },
 		{ "readers in two processes", readers_in_two_processes, STREAM | DGRAM | SEQP, 0 },
 		{ "a reader and one in epoll", reader_and_watcher, STREAM, SLOW },
+		{ "more relatives than names", many_relatives, STREAM | DGRAM | SEQ, SLOW },
+		{ "in poll, by a handler", handler_forks_in_poll, TCP4 | UNIXP, COLD_ONLY },
 		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
 		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
 		{ "a child for each", a_child_for_each_of_20, TCP4 | TCP6 | UNIXP, 0 },
