@@ -304,7 +304,7 @@ static void watch_renumber(struct gn_watch *w, int fd, bool open)
 	else if (w->ring)
 		w->set->haunted = true; /* nobody can take it out of the bells */
 	w->fd = fd;
-	w->moved = true;
+	w->moved = fd != w->number;
 	w->ring = w->ring && !w->deleted;
 	if (w->ring)
 		gn_bells_ctl(w, EPOLL_CTL_ADD);
@@ -328,17 +328,6 @@ void gn_watches_renumber(struct gn_sock *so, int from, int to)
 		gn_pin(so, to, GN_WHY_CALL);
 }
 
-/* The file is to be had by the number again by which it was added. */
-static void watch_return(struct gn_watch *w)
-{
-	if (w->ring)
-		gn_bells_ctl(w, EPOLL_CTL_DEL);
-	w->fd = w->number;
-	w->moved = false;
-	if (w->ring)
-		gn_bells_ctl(w, EPOLL_CTL_ADD);
-}
-
 void gn_watches_return(struct gn_sock *so, int fd)
 {
 	gn_lock(&gn_watch_lists);
@@ -346,7 +335,7 @@ void gn_watches_return(struct gn_sock *so, int fd)
 		if (!w->moved || w->number != fd)
 			continue;
 		gn_lock(&w->set->lock);
-		watch_return(w);
+		watch_renumber(w, fd, true);
 		gn_unlock(&w->set->lock);
 	}
 	gn_unlock(&gn_watch_lists);

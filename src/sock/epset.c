@@ -141,7 +141,7 @@ void gn_epset_warm(struct gn_epset *set)
 		gn_epset_wake(set);
 }
 
-void gn_epset_renumber(struct gn_epset *set, int from, int to)
+static void set_renumber(struct gn_epset *set, int from, int to)
 {
 	gn_lock(&set->lock);
 	if (from < 0 || set->fd == from)
@@ -149,12 +149,18 @@ void gn_epset_renumber(struct gn_epset *set, int from, int to)
 	gn_unlock(&set->lock);
 }
 
+void gn_epoll_renumber(struct gn_sock *so, int from, int to)
+{
+	if (so->kind == GN_KIND_EPOLL)
+		set_renumber(so->set, from, to);
+	else if (so->watches)
+		gn_watches_renumber(so, from, to);
+}
+
 /* The kernel knows registrations by the number too. */
 void gn_epset_fd_moved(struct gn_epset *set, int from, int to)
 {
 	gn_lock(&set->lock);
-	if (set->fd == from)
-		set->fd = to;
 	if (set->bells == from) {
 		if (set->rung_inside)
 			gn_epset_ctl(set, EPOLL_CTL_DEL, from, 0, 0);

@@ -135,6 +135,7 @@ void gn_watch_added(struct gn_watch *w);     /* to the kernel's list and set: it
 void gn_watch_remove(struct gn_watch *w);    /* gn_watch_lists is held too: out of both lists, and freed */
 void gn_watch_to_ring(struct gn_watch *w);
 void gn_watch_warm(struct gn_watch *w);      /* from among the cold ones back to those that are looked at */
+void gn_watches_renumber(struct gn_sock *so, int from, int to); /* takes the locks: gn_epoll_renumber() */
 void gn_watches_outer(struct gn_epset *set); /* the kernel is to show what TCP would: emulated connections are looked at by us */
 
 /* epoll_rings.c */

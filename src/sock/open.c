@@ -332,12 +332,12 @@ static void sock_fd_moved(struct gn_sock *so, int from, int to)
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (*own[i] == from)
 			*own[i] = to;
+	if (so->after == to)
+		gn_epoll_renumber(so, from, to);
 	if (so->kind == GN_KIND_EPOLL) {
 		gn_epset_fd_moved(so->set, from, to);
 		return;
 	}
-	if (so->watches && so->after == to)
-		gn_watches_renumber(so, from, to);
 	gn_dgram_fd_moved(so, from, to);
 	gn_queue_fd_moved(so, from, to);
 }

@@ -493,8 +493,9 @@ bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only 
 /* epset.c */
 void gn_epoll_opened(int fd);
 void gn_epset_free(struct gn_epset *set);
-void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor, or the program's that was closed meanwhile */
-void gn_epset_renumber(struct gn_epset *set, int from, int to); /* the program's, as gn_watches_renumber() */
+void gn_epset_fd_moved(struct gn_epset *set, int from, int to); /* a hidden descriptor of it, perhaps */
+/* A set, or a socket that sets watch, goes on by the number `to`, which is open: `from` is about to be closed (-1: some number was). */
+void gn_epoll_renumber(struct gn_sock *so, int from, int to);
 
 /* epoll_watch.c: an endpoint's registrations in the sets of this process */
 void gn_watches_to_ring(struct gn_sock *so);            /* promoted */
@@ -506,8 +507,7 @@ int gn_watches_follow(struct gn_epset *set);            /* of all that a scan ha
 void gn_watches_poke(struct gn_sock *so);               /* we have shut our end: who sleeps in a set is to look */
 void gn_watches_private(struct gn_sock *so, int fd);    /* a listener got its private face */
 void gn_watches_private_gone(struct gn_sock *so);       /* before it is closed: relatives may keep it open */
-void gn_watches_renumber(struct gn_sock *so, int from, int to); /* `from` is about to be closed (-1: some number was), `to` is not */
-void gn_watches_return(struct gn_sock *so, int fd);     /* fd is a number of its file's now, perhaps again */
+void gn_watches_return(struct gn_sock *so, int fd);     /* after gn_epoll_renumber(): fd is a number of its file's now, perhaps again */
 void gn_watches_drop(struct gn_sock *so);               /* its last descriptor is closed */
 
 /* epoll_rings.c */

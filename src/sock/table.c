@@ -125,15 +125,10 @@ static void used(int fd)
  * another file's. */
 static void renumber(struct gn_sock *so, int from)
 {
-	bool is_set = so->kind == GN_KIND_EPOLL;
-	int to = is_set || so->watches ? gn_fd_still(so, -1) : -1;
+	int to = so->kind == GN_KIND_EPOLL || so->watches ? gn_fd_still(so, -1) : -1;
 
-	if (to < 0)
-		return;
-	if (is_set)
-		gn_epset_renumber(so->set, from, to);
-	else
-		gn_watches_renumber(so, from, to);
+	if (to >= 0)
+		gn_epoll_renumber(so, from, to);
 }
 
 /* Somebody is in a call on the endpoint still, asleep most likely: as in the kernel, it goes on with the file that was closed, and the peer
