@@ -22,7 +22,7 @@ int gn_taken(int fd, int rc);         /* likewise, of pidfd_getfd(): fd is a num
 int gn_dup2(int from, int to, int flags, bool three);
 void gn_forget(int fd);               /* closed by a call that we do not see into */
 
-/* conn.c */
+/* listen.c, conn.c, accept.c, shut.c */
 int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len);
 int gn_bind_reserved(struct gn_sock *so, int fd, struct sockaddr_in *addr); /* bindresvport(3) */
 int gn_listen(struct gn_sock *so, int fd, int backlog);

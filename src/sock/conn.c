@@ -3,11 +3,10 @@
  * Opening connections: the public face is the kernel's own, the private face is an abstract AF_UNIX name beside it.
  *
  * AF_UNIX sockets need no private face: the kernel connects them, and the two ends find each other by their inodes once they are hot.
- * Internet streams: listen() opens a second, hidden listener; connect() tries that one first and swaps the AF_UNIX connection under the
- * program's descriptor; accept() (accept.c) waits on both.
+ * Internet streams: listen() (listen.c) opens a second, hidden listener; connect() tries that one first and swaps the AF_UNIX connection under
+ * the program's descriptor; accept() (accept.c) waits on both.
  */
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,193 +15,6 @@
 #include "sock/sleep.h"
 
 #define PORT_TRIES 32
-#define GROUP_MAX 256 /* listeners on one address */
-
-static bool is_inet(const struct gn_ep *ep)
-{
-	return ep->domain != AF_UNIX;
-}
-
-static int local_name(int fd, struct gn_addr *a)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss;
-	int rc = gn_sys_getsockname(fd, &ss, &len);
-
-	return rc < 0 ? rc : gn_addr_from_sockaddr(a, (struct sockaddr *)&ss, len);
-}
-
-static int bound(struct gn_sock *so, int fd, int rc)
-{
-	if (rc == 0 && is_inet(so->ep))
-		local_name(fd, &so->ep->local);
-	if (rc == 0)
-		gn_peer_hold(so, fd);
-	return rc;
-}
-
-int gn_bind(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
-{
-	return bound(so, fd, (int)gn_neg(gn_real.bind(fd, addr, len)));
-}
-
-int gn_bind_reserved(struct gn_sock *so, int fd, struct sockaddr_in *addr)
-{
-	return bound(so, fd, (int)gn_neg(gn_real.bindresvport(fd, addr)));
-}
-
-static bool option_on(int fd, int level, int name)
-{
-	int on = 0;
-	socklen_t len = sizeof on;
-
-	return gn_sys_getsockopt(fd, level, name, &on, &len) == 0 && on;
-}
-
-/* A listener on this name that is full for ever: a caller that nobody will accept fills it. Its hidden descriptor, or -errno. */
-static int full_listener(const struct gn_name *at)
-{
-	int u = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), c;
-	int rc = u < 0 ? u : gn_sys_bind(u, &at->sun, at->len);
-
-	if (rc == 0)
-		rc = gn_sys_listen(u, 0);
-	c = rc == 0 ? gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : rc;
-	if (c >= 0) {
-		gn_sys_connect(c, &at->sun, at->len);
-		gn_sys_close(c);
-		u = gn_fd_raise(u);
-		gn_hide(u);
-		return u;
-	}
-	if (u >= 0)
-		gn_sys_close(u);
-	return c;
-}
-
-/* One of several listeners on an address (SO_REUSEPORT): takes the first free number. Callers try the address's own name first, find it
- * full, and look for a group then; should the holder of that name end before the others, callers take the public face. */
-static int group_join(struct gn_sock *so, int u, const struct gn_name *place)
-{
-	struct gn_name name;
-	int rc = -EADDRINUSE;
-
-	so->group_fd = full_listener(place);
-	for (uint32_t i = 0; i < GROUP_MAX && rc == -EADDRINUSE; i++) {
-		gn_name_member(&name, place, i);
-		rc = gn_sys_bind(u, &name.sun, name.len);
-	}
-	return rc;
-}
-
-/* The private face of a listener. Its failure costs speed only, and gnezdo ss says so. */
-static void private_face_open(struct gn_sock *so, int fd, int backlog)
-{
-	struct gn_name name;
-	bool dual = so->ep->domain == AF_INET6 && gn_addr_is_wildcard(&so->ep->local) && !option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-	int u = gn_fd_is_scarce() ? -EMFILE : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int rc;
-
-	if (u < 0) {
-		gn_why(so->ep, u == -EMFILE ? GN_WHY_SCARCE : GN_WHY_NO_MEMORY);
-		return;
-	}
-	gn_name_listener(&name, &so->ep->local, dual);
-	rc = option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(so, u, &name) : gn_sys_bind(u, &name.sun, name.len);
-	if (rc == 0)
-		rc = gn_sys_listen(u, backlog);
-	if (rc < 0) {
-		gn_unhide_close(&so->group_fd);
-		gn_why(so->ep, rc == -EADDRINUSE ? GN_WHY_BUSY_NAME : GN_WHY_NO_MEMORY);
-		gn_sys_close(u);
-		return;
-	}
-	so->private_fd = gn_fd_raise(u);
-	gn_hide(so->private_fd);
-	gn_why(so->ep, GN_WHY_NONE);
-	/* Whoever of several acceptors comes late must not sleep on one face and miss the other: the kernel's listener never blocks,
-	 * our accept() does. */
-	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
-		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
-	gn_watches_private(so, fd);
-}
-
-/* From now on the kernel's listener blocks by itself again, if it is to block. */
-static void public_alone(struct gn_sock *so, int fd)
-{
-	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
-		gn_sys_fcntl(fd, F_SETFL, gn_sys_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
-}
-
-/* A relative has shut it. */
-void gn_private_forget(struct gn_sock *so, int fd)
-{
-	if (so->private_fd < 0)
-		return;
-	gn_watches_private_gone(so);
-	gn_unhide_close(&so->private_fd);
-	gn_unhide_close(&so->group_fd);
-	public_alone(so, fd);
-}
-
-/* In all relatives, who are told by the kernel. Callers of a group whose first member has gone are refused, not made to wait. */
-static void private_shut(struct gn_sock *so, int how)
-{
-	gn_sys_shutdown(so->private_fd, how);
-	if (so->group_fd >= 0)
-		gn_sys_shutdown(so->group_fd, how);
-}
-
-/* shutdown() of a listener. */
-void gn_private_close(struct gn_sock *so, int fd)
-{
-	if (so->private_fd < 0)
-		return;
-	private_shut(so, SHUT_RDWR);
-	gn_private_forget(so, fd);
-}
-
-/* Somebody is about to accept who has the public face alone: the private one ends, in all relatives, for a caller in its queue might be
- * accepted by nobody. Who has called there already goes on by the public face. Relatives see POLLRDHUP, and EINVAL from accept().
- * A child that borrows our memory has descriptors of its own: the table is its parent's and stays. */
-void gn_private_retire(struct gn_sock *so, int fd)
-{
-	if (so->private_fd < 0)
-		return;
-	private_shut(so, SHUT_RD);
-	gn_forward_callers(so->private_fd);
-	if (gn_is_vfork_child())
-		public_alone(so, fd);
-	else
-		gn_private_forget(so, fd);
-}
-
-static bool private_wanted(const struct gn_sock *so, int fd)
-{
-	if (!is_inet(so->ep) || so->ep->type != SOCK_STREAM || gn_world.unseen || gn_option_needs_kernel(so) || gn_flag(so->ep, GN_EP_PINNED))
-		return false;
-	if (!gn_is_elsewhere(fd))
-		return true;
-	gn_why(so->ep, GN_WHY_NETNS);
-	return false;
-}
-
-int gn_listen(struct gn_sock *so, int fd, int backlog)
-{
-	int rc = (int)gn_neg(gn_real.listen(fd, backlog));
-
-	if (rc < 0 || so->ep->type == SOCK_DGRAM)
-		return rc;
-	atomic_store(&so->ep->state, GN_LISTEN);
-	so->ep->backlog = (uint16_t)backlog;
-	if (so->private_fd >= 0) {
-		gn_sys_listen(so->private_fd, backlog);
-	} else if (private_wanted(so, fd) && !gn_uring_found() && local_name(fd, &so->ep->local) == 0) {
-		private_face_open(so, fd, backlog);
-	}
-	gn_peer_drop(so);
-	return rc;
-}
 
 static uint32_t any_number(void)
 {
@@ -271,7 +83,7 @@ static int group_connect(int u, const struct gn_name *place, struct gn_name *mem
 			return rc;
 		i = any_number() % count;
 	}
-	atomic_store_explicit(&known, GN_MIN(GN_MAX(count, i + 1), GROUP_MAX), memory_order_relaxed);
+	atomic_store_explicit(&known, GN_MIN(GN_MAX(count, i + 1), GN_GROUP_MAX), memory_order_relaxed);
 	return rc;
 }
 
@@ -367,7 +179,7 @@ int gn_swap_in(struct gn_sock *so, int fd, int u)
 	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
 		gn_sys_fcntl(u, F_SETFL, O_RDWR);
 	gn_options_replay(so, u);
-	if (so->ep->local.family || !is_inet(so->ep)) { /* bound: the name stays taken */
+	if (so->ep->local.family || !gn_is_inet(so->ep)) { /* bound: the name stays taken */
 		gn_watches_leave(so);
 		so->hold_fd = gn_fd_copy(fd);
 		if (so->hold_fd >= 0)
@@ -431,7 +243,7 @@ static bool family_fits(const struct gn_sock *so, int fd, const struct sockaddr 
 {
 	if (so->ep->domain != addr->sa_family)
 		return false;
-	return !(so->ep->domain == AF_INET6 && dest->family == AF_INET && option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY));
+	return !(so->ep->domain == AF_INET6 && dest->family == AF_INET && gn_option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY));
 }
 
 static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
@@ -439,7 +251,7 @@ static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	struct gn_addr dest;
 	int rc;
 
-	if (!private_wanted(so, fd) || gn_addr_from_sockaddr(&dest, addr, len) < 0 || !family_fits(so, fd, addr, &dest) || !dest.port)
+	if (!gn_private_wanted(so, fd) || gn_addr_from_sockaddr(&dest, addr, len) < 0 || !family_fits(so, fd, addr, &dest) || !dest.port)
 		return 0;
 	if (gn_addr_is_multicast(&dest)) {
 		gn_why(so->ep, GN_WHY_ADDRESS);
@@ -526,7 +338,7 @@ static int connect_again(struct gn_sock *so, int fd, const struct sockaddr *addr
 static int connect_datagrams(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	bool told = gn_dgram_connecting(so, fd);
-	int rc = is_inet(so->ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
+	int rc = gn_is_inet(so->ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
 
 	gn_dgram_connected(so, fd, rc, told);
 	return rc;
@@ -551,7 +363,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	}
 	if (gn_flag(ep, GN_EP_EMULATED) && addr && len >= sizeof(sa_family_t))
 		return connect_again(so, fd, addr);
-	if (is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
+	if (gn_is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
 		rc = connect_inet(so, fd, addr, len);
 	if (rc < 0)
 		return rc;
@@ -564,15 +376,15 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	}
 	if (ep->type == SOCK_DGRAM)
 		return connect_datagrams(so, fd, addr, len);
-	rc = is_inet(ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
+	rc = gn_is_inet(ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
 	if (gn_peer_waits(so))
 		return rc;
 	if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
 		atomic_store(&ep->state, GN_ESTAB);
 		gn_peer_drop(so);
-		if (is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */
+		if (gn_is_inet(ep)) { /* the kernel's TCP: for gnezdo ss */
 			gn_addr_from_sockaddr(&ep->peer, addr, len);
-			local_name(fd, &ep->local);
+			gn_local_name(fd, &ep->local);
 			atomic_fetch_or(&ep->flags, GN_EP_PINNED);
 		}
 	}

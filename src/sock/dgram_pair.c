@@ -226,14 +226,6 @@ static int place_unix(int fd, struct gn_pair *p)
 	return 0;
 }
 
-static bool option_on(int fd, int name)
-{
-	int on = 0;
-	socklen_t len = sizeof on;
-
-	return gn_sys_getsockopt(fd, SOL_SOCKET, name, &on, &len) == 0 && on;
-}
-
 static void give_up(struct gn_sock *so, struct gn_pair *p, enum gn_reason why)
 {
 	int before = p->meeting.fd;
@@ -259,7 +251,7 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 		return false;
 	}
 	/* Of several sockets on one address the kernel chooses for each datagram; a pair could not. */
-	if (!is_unix(so) && atomic_load(&ep->state) != GN_ESTAB && (option_on(fd, SO_REUSEADDR) || option_on(fd, SO_REUSEPORT))) {
+	if (!is_unix(so) && atomic_load(&ep->state) != GN_ESTAB && (gn_option_on(fd, SOL_SOCKET, SO_REUSEADDR) || gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT))) {
 		give_up(so, p, GN_WHY_OPTION);
 		return false;
 	}

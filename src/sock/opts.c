@@ -19,6 +19,14 @@
 #define OPTIONS_MAX 32
 #define LOOPBACK_MTU 65535 /* ip(7), IP_MTU: of the path, no more than the header can say */
 
+bool gn_option_on(int fd, int level, int name)
+{
+	int on = 0;
+	socklen_t len = sizeof on;
+
+	return gn_sys_getsockopt(fd, level, name, &on, &len) == 0 && on;
+}
+
 static uint32_t options_count(const struct gn_sock *so)
 {
 	return so->options ? so->options->count : 0;

@@ -57,11 +57,6 @@ struct encounter {
 	uid_t owner;               /* AF_UNIX: of the other's file, or -1 */
 };
 
-static bool is_inet(const struct gn_sock *so)
-{
-	return so->ep->domain != AF_UNIX;
-}
-
 static bool same_name(const struct gn_name *a, const struct gn_name *b)
 {
 	return a->len == b->len && memcmp(&a->sun, &b->sun, a->len) == 0;
@@ -149,7 +144,7 @@ void gn_peer_hold(struct gn_sock *so, int fd)
 		so->peer = calloc(1, sizeof *so->peer);
 	if (!so->peer)
 		return;
-	rc = is_inet(so) ? holder_name_inet(so, fd, &name) : holder_name_unix(so, fd, &name);
+	rc = gn_is_inet(so->ep) ? holder_name_inet(so, fd, &name) : holder_name_unix(so, fd, &name);
 	if (rc == 0)
 		rc = holder_open(&name, so->ep->type);
 	if (rc < 0)
@@ -177,7 +172,7 @@ static bool may_answer(const struct gn_sock *so, const struct encounter *e, int 
 
 	if (gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return false;
-	if (is_inet(so))
+	if (gn_is_inet(so->ep))
 		return gn_name_may_answer(&e->dest, SOCK_STREAM, cred.uid);
 	return gn_name_may_answer_unix(e->owner, cred.uid);
 }
@@ -202,7 +197,7 @@ static bool somebody_listens(const struct gn_sock *so, const struct encounter *e
 {
 	uid_t uid;
 
-	return is_inet(so) && gn_name_owner_uid(&e->dest, SOCK_STREAM, &uid) == 0;
+	return gn_is_inet(so->ep) && gn_name_owner_uid(&e->dest, SOCK_STREAM, &uid) == 0;
 }
 
 /* FIRST: *to waits in the other's queue. 0: the other is the first. -ECONNREFUSED: nobody holds the address. */
@@ -302,7 +297,7 @@ static bool is_worth_waiting(const struct gn_sock *so, const struct encounter *e
 
 	if (rc < 0)
 		return rc != -ENOTUNIQ; /* gone again, and it is our turn; or it cannot be told, and we wait a second at most */
-	return is_inet(so) ? gn_name_may_answer(&e->dest, SOCK_STREAM, uid) : gn_name_may_answer_unix(e->owner, uid);
+	return gn_is_inet(so->ep) ? gn_name_may_answer(&e->dest, SOCK_STREAM, uid) : gn_name_may_answer_unix(e->owner, uid);
 }
 
 /* FIRST or SECOND and a hidden descriptor in *to; 0: there is nobody to meet. */
@@ -401,7 +396,7 @@ static int carry(struct gn_sock *so, int fd, int u, const struct encounter *e)
 	int rc;
 
 	atomic_store(&gn_world.table[u], NULL);
-	if (is_inet(so)) {
+	if (gn_is_inet(so->ep)) {
 		so->ep->local = e->from;
 		so->ep->peer = e->dest;
 	} else {
@@ -413,7 +408,7 @@ static int carry(struct gn_sock *so, int fd, int u, const struct encounter *e)
 	rc = gn_swap_in(so, fd, u);
 	if (rc < 0)
 		return rc;
-	if (is_inet(so))
+	if (gn_is_inet(so->ep))
 		atomic_fetch_or(&so->ep->flags, GN_EP_EMULATED);
 	gn_why(so->ep, GN_WHY_COLD);
 	return 0;
@@ -482,7 +477,7 @@ static int meet(struct gn_sock *so, int fd, const struct encounter *e)
 		told = wait_for_answer(so, u);
 		if (told != 1) {
 			gn_unhide_close(&u);
-			return is_inet(so) && told < 0 ? go_on(so, fd, e, told) : told;
+			return gn_is_inet(so->ep) && told < 0 ? go_on(so, fd, e, told) : told;
 		}
 	}
 	return rc ? carry_now(so, fd, u, e) : 0;
@@ -533,7 +528,7 @@ static void put_back(struct gn_sock *so, int fd)
 
 	atomic_fetch_and(&so->ep->flags, ~(GN_EP_EMULATED | GN_EP_CONNECTING));
 	p->local.len = p->remote.len = 0;
-	if (is_inet(so)) {
+	if (gn_is_inet(so->ep)) {
 		so->ep->local = p->bound;
 		so->ep->peer = (struct gn_addr){0};
 	}
@@ -600,7 +595,7 @@ int gn_peer_again(struct gn_sock *so, int fd)
 	if (rc < 0)
 		return rc == -EINPROGRESS ? -EALREADY : rc;
 	/* The first connect() after one that was in progress says that it went well. */
-	return is_inet(so) || !(atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING) & GN_EP_CONNECTING) ? 1 : 0;
+	return gn_is_inet(so->ep) || !(atomic_fetch_and(&so->ep->flags, ~GN_EP_CONNECTING) & GN_EP_CONNECTING) ? 1 : 0;
 }
 
 int gn_peer_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer)

@@ -463,6 +463,11 @@ static inline bool gn_hup_is_unix(const struct gn_sock *so)
 	return gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_DEAD) && !atomic_load(&so->ep->tx.shut);
 }
 
+static inline bool gn_is_inet(const struct gn_ep *ep)
+{
+	return ep->domain != AF_UNIX;
+}
+
 static inline bool gn_is_stream_like(const struct gn_ep *ep)
 {
 	return ep->type != SOCK_DGRAM;
@@ -483,6 +488,7 @@ static inline uint32_t gn_low_water(const struct gn_sock *so)
 short gn_low_ready(struct gn_sock *so, int fd);         /* ready.c: readable in the kernel lane, in that sense */
 
 /* opts.c */
+bool gn_option_on(int fd, int level, int name);         /* the kernel's own, of whatever is there */
 void gn_options_free(struct gn_sock *so);
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
@@ -537,10 +543,15 @@ bool gn_tcp_is_over(struct gn_sock *so, int fd);        /* TCP's state CLOSE: bo
 void gn_late_words(struct gn_sock *so, int fd, bool urgent); /* we have written to who has shut both ways, or is closed: leaves a note */
 bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done that to us */
 
-/* conn.c */
+/* listen.c */
+#define GN_GROUP_MAX 256 /* listeners on one address */
+int gn_local_name(int fd, struct gn_addr *a);           /* the kernel's */
+bool gn_private_wanted(const struct gn_sock *so, int fd); /* it may have a private face, or call one; else it is said why not */
 void gn_private_close(struct gn_sock *so, int fd);
 void gn_private_forget(struct gn_sock *so, int fd);     /* it was shut by a relative */
 void gn_private_retire(struct gn_sock *so, int fd);     /* somebody will accept by the public face alone */
+
+/* conn.c */
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
 
