@@ -93,7 +93,7 @@ ssize_t gn_recvmsg(struct gn_sock *so, int fd, struct msghdr *msg, int flags);
 int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int count, int flags, struct timespec *timeout);
 ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
 
-/* opts.c */
+/* opts.c, control.c */
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len);
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len);
 int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg);

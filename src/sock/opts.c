@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options of endpoints: setsockopt, getsockopt, fcntl, ioctl.
+ * Options of endpoints: setsockopt, getsockopt.
  *
  * An internet stream that is carried by an AF_UNIX socket still has the options of its own kind. What the program sets is checked and
- * normalised by a fresh kernel socket of that kind (the oracle), remembered here, and answered from memory; what it never set is answered
- * by the oracle's default. Options of SOL_SOCKET that an AF_UNIX socket has too are the carrying socket's own.
+ * normalised by a fresh kernel socket of that kind (the oracle), remembered (opts_kept.c), and answered from memory; what it never set is
+ * answered by the oracle's default. Options of SOL_SOCKET that an AF_UNIX socket has too are the carrying socket's own.
  */
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
-#include "sock/io.h"
+#include "sock/opts.h"
 
-#define OPTIONS_MAX 32
 #define LOOPBACK_MTU 65535 /* ip(7), IP_MTU: of the path, no more than the header can say */
 
 bool gn_option_on(int fd, int level, int name)
@@ -25,221 +21,6 @@ bool gn_option_on(int fd, int level, int name)
 	socklen_t len = sizeof on;
 
 	return gn_sys_getsockopt(fd, level, name, &on, &len) == 0 && on;
-}
-
-static uint32_t options_count(const struct gn_sock *so)
-{
-	return so->options ? so->options->count : 0;
-}
-
-static struct gn_option *option_find(const struct gn_sock *so, int level, int name)
-{
-	for (uint32_t i = 0; i < options_count(so); i++)
-		if (so->options->option[i].level == level && so->options->option[i].name == name)
-			return &so->options->option[i];
-	return NULL;
-}
-
-/* gn_world.big is held. */
-static void options_leave(struct gn_sock *so)
-{
-	if (so->options && --so->options->owners == 0)
-		free(so->options);
-	so->options = NULL;
-}
-
-/* Makes sure that nobody else sees what is written next. gn_world.big is held. False: no memory. */
-static bool options_own(struct gn_sock *so)
-{
-	struct gn_options *mine;
-
-	if (so->options && so->options->owners == 1)
-		return true;
-	mine = calloc(1, sizeof *mine + OPTIONS_MAX * sizeof mine->option[0]);
-	if (!mine)
-		return false;
-	if (so->options)
-		memcpy(mine, so->options, sizeof *mine + so->options->count * sizeof mine->option[0]);
-	options_leave(so);
-	mine->owners = 1;
-	so->options = mine;
-	return true;
-}
-
-static void option_note(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
-{
-	struct gn_option *o;
-
-	if (len > sizeof o->value)
-		return;
-	gn_lock(&gn_world.big);
-	o = options_own(so) ? option_find(so, level, name) : NULL;
-	if (!o && so->options && so->options->count < OPTIONS_MAX)
-		o = &so->options->option[so->options->count++];
-	if (o) {
-		*o = (struct gn_option){.level = level, .name = name, .len = len};
-		memcpy(o->value, value, len);
-	}
-	gn_unlock(&gn_world.big);
-}
-
-static void option_forget(struct gn_sock *so, int level, int name)
-{
-	struct gn_option *o;
-
-	if (likely(!option_find(so, level, name)))
-		return;
-	gn_lock(&gn_world.big);
-	o = options_own(so) ? option_find(so, level, name) : NULL;
-	if (o)
-		*o = so->options->option[--so->options->count];
-	gn_unlock(&gn_world.big);
-}
-
-void gn_options_free(struct gn_sock *so)
-{
-	if (!so->options)
-		return;
-	gn_lock(&gn_world.big);
-	options_leave(so);
-	gn_unlock(&gn_world.big);
-}
-
-static bool is_timeout(int name)
-{
-	return name == SO_RCVTIMEO || name == SO_SNDTIMEO;
-}
-
-static void timeout_note(struct gn_ep *ep, int name, const void *value, socklen_t len)
-{
-	struct timeval tv;
-	uint64_t ns;
-
-	if (len < sizeof tv)
-		return;
-	memcpy(&tv, value, sizeof tv);
-	ns = (uint64_t)tv.tv_sec * GN_NS_PER_S + (uint64_t)tv.tv_usec * 1000;
-	atomic_store(name == SO_RCVTIMEO ? &ep->rcvtimeo_ns : &ep->sndtimeo_ns, ns);
-}
-
-static void linger_note(struct gn_ep *ep, const void *value, socklen_t len)
-{
-	struct linger l;
-
-	if (len < sizeof l)
-		return;
-	memcpy(&l, value, sizeof l);
-	if (l.l_onoff && l.l_linger == 0)
-		atomic_fetch_or(&ep->flags, GN_EP_LINGER0);
-	else
-		atomic_fetch_and(&ep->flags, ~GN_EP_LINGER0);
-}
-
-static void lowat_note(struct gn_ep *ep, const void *value, socklen_t len)
-{
-	int low;
-
-	if (len < sizeof low)
-		return;
-	memcpy(&low, value, sizeof low);
-	atomic_store(&ep->rcvlowat, low < 0 ? INT32_MAX : (uint32_t)low); /* as sock_set_rcvlowat() */
-}
-
-/* What the endpoint itself has to know of an option that the kernel took. */
-static void option_done(struct gn_sock *so, int level, int name, const void *value, socklen_t len)
-{
-	if (level != SOL_SOCKET)
-		return;
-	if (is_timeout(name))
-		timeout_note(so->ep, name, value, len);
-	if (name == SO_RCVLOWAT)
-		lowat_note(so->ep, value, len);
-}
-
-static bool is_replayed(const struct gn_option *o)
-{
-	return o->level == SOL_SOCKET &&
-	       (is_timeout(o->name) || o->name == SO_LINGER || o->name == SO_SNDBUF || o->name == SO_RCVBUF || o->name == SO_RCVLOWAT ||
-		o->name == SO_OOBINLINE);
-}
-
-static int buffer_asked(const struct gn_option *o)
-{
-	int doubled;
-
-	memcpy(&doubled, o->value, sizeof doubled);
-	return doubled / 2; /* the kernel doubles what it is given (socket(7)) */
-}
-
-/* Set before the connection was made. */
-static void peek_offset_note(struct gn_ep *ep, const struct gn_option *o)
-{
-	int offset;
-
-	memcpy(&offset, o->value, sizeof offset);
-	if (offset < 0)
-		return;
-	atomic_store(&ep->peek_at, (uint64_t)offset);
-	atomic_fetch_or(&ep->flags, GN_EP_PEEK_OFF);
-}
-
-void gn_options_replay(struct gn_sock *so, int u)
-{
-	for (uint32_t i = 0; i < options_count(so); i++) {
-		const struct gn_option *o = &so->options->option[i];
-		int asked;
-
-		if (o->level == SOL_SOCKET && o->name == SO_PEEK_OFF)
-			peek_offset_note(so->ep, o);
-		if (!is_replayed(o))
-			continue;
-		if (o->name == SO_SNDBUF || o->name == SO_RCVBUF) {
-			asked = buffer_asked(o);
-			gn_sys_setsockopt(u, o->level, o->name, &asked, sizeof asked);
-		} else {
-			gn_sys_setsockopt(u, o->level, o->name, o->value, o->len);
-		}
-	}
-}
-
-void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd)
-{
-	if (!listener->options)
-		return;
-	gn_lock(&gn_world.big);
-	so->options = listener->options;
-	so->options->owners++;
-	gn_unlock(&gn_world.big);
-	for (uint32_t i = 0; i < options_count(so); i++) {
-		const struct gn_option *o = &so->options->option[i];
-
-		option_done(so, o->level, o->name, o->value, o->len);
-	}
-	option_forget(so, IPPROTO_TCP, TCP_DEFER_ACCEPT); /* of listeners only */
-	option_forget(so, IPPROTO_TCP, TCP_FASTOPEN);
-	gn_options_replay(so, fd);
-}
-
-bool gn_option_needs_kernel(const struct gn_sock *so)
-{
-	static const struct {
-		int level, name;
-	} kernel_only[] = {
-		{SOL_SOCKET, SO_BINDTODEVICE}, {SOL_SOCKET, SO_MARK},	   {SOL_SOCKET, SO_TIMESTAMPING}, {IPPROTO_TCP, TCP_REPAIR},
-		{IPPROTO_TCP, TCP_MD5SIG},     {IPPROTO_TCP, TCP_ULP},	   {IPPROTO_IP, IP_TRANSPARENT},  {IPPROTO_IP, IP_OPTIONS},
-		{IPPROTO_TCP, TCP_FASTOPEN},   {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
-		{SOL_SOCKET, SO_ZEROCOPY},     {IPPROTO_TCP, TCP_INQ},
-	};
-	const struct gn_option *linger = option_find(so, SOL_SOCKET, SO_LINGER);
-	struct linger l;
-
-	for (size_t i = 0; i < ARRAY_SIZE(kernel_only); i++)
-		if (option_find(so, kernel_only[i].level, kernel_only[i].name))
-			return true;
-	if (!linger)
-		return false;
-	memcpy(&l, linger->value, sizeof l);
-	return l.l_onoff && l.l_linger == 0; /* a reset at close: AF_UNIX has none */
 }
 
 /* In a sandbox no socket can be asked: what is set is taken as it is, what was never set is 0. */
@@ -327,7 +108,7 @@ static int set_common(struct gn_sock *so, int level, int name, const void *value
 		if (o->high && (n < o->low || n > o->high))
 			return -EINVAL;
 		n = o->high ? n : !!n;
-		option_note(so, level, name, &n, sizeof n);
+		gn_option_note(so, level, name, &n, sizeof n);
 		return 1;
 	}
 	return 0;
@@ -352,6 +133,19 @@ static int set_peek_offset(struct gn_sock *so, int fd, const void *value, sockle
 	return 0;
 }
 
+static void linger_note(struct gn_ep *ep, const void *value, socklen_t len)
+{
+	struct linger l;
+
+	if (len < sizeof l)
+		return;
+	memcpy(&l, value, sizeof l);
+	if (l.l_onoff && l.l_linger == 0)
+		atomic_fetch_or(&ep->flags, GN_EP_LINGER0);
+	else
+		atomic_fetch_and(&ep->flags, ~GN_EP_LINGER0);
+}
+
 static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct gn_option now = {.len = sizeof now.value};
@@ -360,7 +154,7 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 	if (is_carriers_own(level, name)) {
 		rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
 		if (rc == 0)
-			option_done(so, level, name, value, len);
+			gn_option_done(so, level, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
 			linger_note(so->ep, value, len);
 		if (rc == 0 && name == SO_RCVLOWAT)
@@ -379,7 +173,7 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 		return rc;
 	if (is_promise(level, name) && now.value[0])
 		return -EOPNOTSUPP;
-	option_note(so, level, name, now.value, now.len);
+	gn_option_note(so, level, name, now.value, now.len);
 	if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)) {
 		gn_sys_setsockopt(fd, level, name, value, len);
 		so->roomy = true; /* the program chose */
@@ -468,14 +262,14 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 	rc = (int)gn_neg(gn_real.setsockopt(fd, level, name, value, len));
 	if (rc < 0)
 		return rc;
-	option_done(so, level, name, value, len);
+	gn_option_done(so, level, name, value, len);
 	control_note(so->ep, level, name, value, len);
 	if (so->ep->type == SOCK_DGRAM)
 		gn_dgram_option(so, fd, level, name, value, len);
 	else if (so->ep->domain == AF_UNIX)
 		pin_for_option(so, fd, level, name, value);
 	else if (so->ep->type == SOCK_STREAM && gn_sys_getsockopt(fd, level, name, now, &now_len) == 0)
-		option_note(so, level, name, now, now_len);
+		gn_option_note(so, level, name, now, now_len);
 	return 0;
 }
 
@@ -530,7 +324,7 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return number_out(IPPROTO_TCP, value, len);
 	if (level == SOL_SOCKET && name == SO_PEERCRED)
 		return value_out(&nobody, sizeof nobody, value, len);
-	if (level == SOL_SOCKET && name == SO_INCOMING_CPU && !option_find(so, level, name))
+	if (level == SOL_SOCKET && name == SO_INCOMING_CPU && !gn_option_find(so, level, name))
 		return number_out(GN_MAX(sched_getcpu(), 0), value, len); /* where the peer's packets would be handled: here */
 	if (level == IPPROTO_IP && name == IP_MTU && so->ep->domain == AF_INET)
 		return number_out(LOOPBACK_MTU, value, len);
@@ -540,7 +334,7 @@ static int get_emulated(struct gn_sock *so, int fd, int level, int name, void *v
 		return number_out(1, value, len);
 	if (level == IPPROTO_TCP && name == TCP_INFO)
 		return tcp_info_out(so, fd, value, len);
-	o = option_find(so, level, name);
+	o = gn_option_find(so, level, name);
 	if (o)
 		return value_out(o->value, o->len, value, len);
 	return oracle(so->ep, level, name, NULL, 0, value, len);
@@ -595,158 +389,4 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 	if (gn_is_nowhere(value, 1) || gn_is_nowhere(len, 1))
 		return -EFAULT;
 	return get_emulated(so, fd, level, name, value, len);
-}
-
-static void nonblock_note(struct gn_sock *so, bool on)
-{
-	if (on)
-		atomic_fetch_or(&so->ep->flags, GN_EP_NONBLOCK);
-	else
-		atomic_fetch_and(&so->ep->flags, ~GN_EP_NONBLOCK);
-}
-
-static int setfl(struct gn_sock *so, int fd, long arg)
-{
-	long kernels = so->private_fd >= 0 ? arg | O_NONBLOCK : arg; /* see private_face_open() */
-	int rc = gn_sys_fcntl(fd, F_SETFL, kernels);
-
-	if (rc < 0)
-		return rc;
-	nonblock_note(so, arg & O_NONBLOCK);
-	if (arg & O_ASYNC)
-		gn_pin(so, fd, GN_WHY_CALL);
-	return rc;
-}
-
-int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg)
-{
-	int rc;
-
-	switch (cmd) {
-	case F_SETFL:
-		return setfl(so, fd, arg);
-	case F_GETFL:
-		rc = gn_sys_fcntl(fd, cmd, arg);
-		return rc < 0 || so->private_fd < 0 || gn_flag(so->ep, GN_EP_NONBLOCK) ? rc : rc & ~O_NONBLOCK;
-	default:
-		return (int)gn_neg(gn_real.fcntl(fd, cmd, arg));
-	}
-}
-
-/* Bytes of all packets in the ring. The rx lock is held. */
-static int64_t packet_bytes(struct gn_sock *so)
-{
-	struct gn_ring ahead = so->ep->rx.ring;
-	int64_t left = gn_ring_readable(&ahead, &so->rx), sum = 0;
-	uint32_t len, room;
-
-	while (left >= (int64_t)sizeof len) {
-		gn_ring_get(&ahead, &so->rx, 0, &len, sizeof len);
-		if ((int64_t)gn_record_room(len) > left)
-			break; /* a length that cannot be: [RING-2] */
-		room = (uint32_t)gn_record_room(len);
-		sum += len;
-		left -= room;
-		ahead.own += room;
-	}
-	return sum;
-}
-
-static int unread(struct gn_sock *so, int fd, bool to_mark)
-{
-	struct gn_ep *ep = so->ep;
-	bool stream = ep->type == SOCK_STREAM, back;
-	uint64_t pos, until;
-	int64_t in_ring;
-	int in_kernel = 0;
-
-	gn_rx_lock(so, fd);
-	gn_kernel_recount(so, fd);
-	pos = atomic_load(stream ? &ep->rx.kernel_bytes : &ep->rx.kernel_msgs);
-	until = gn_kernel_until(so);
-	in_ring = stream ? gn_ring_readable(&ep->rx.ring, &so->rx) : packet_bytes(so);
-	back = atomic_load(&so->rx.dir->lane) == GN_LANE_BACK;
-	if (pos >= until && back)
-		gn_drain_bells(so, fd);
-	if (pos < until || back)
-		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
-	if (stream && to_mark)
-		in_kernel = gn_urgent_unread(so, fd, in_kernel);
-	if (pos < until && until != UINT64_MAX && !stream)
-		in_kernel = (int)gn_packets_unread(so, fd);
-	else if (pos < until && back)
-		in_kernel -= (int)gn_bells_behind(so, fd, until - pos);
-	else if (pos < until)
-		in_kernel = (int)GN_MIN((uint64_t)in_kernel, until - pos);
-	gn_unlock(&ep->rx.lock);
-	return in_kernel + (int)GN_MAX(in_ring, (int64_t)0);
-}
-
-int gn_unread(struct gn_sock *so, int fd)
-{
-	return unread(so, fd, true);
-}
-
-int gn_unread_all(struct gn_sock *so, int fd)
-{
-	return unread(so, fd, false);
-}
-
-/* SIOCATMARK: urgent bytes are in the kernel lane, behind what is left in the ring and the bells. */
-static int at_mark(struct gn_sock *so, int fd, int *at)
-{
-	uint32_t lane;
-	bool empty;
-
-	*at = 0;
-	gn_rx_lock(so, fd);
-	lane = atomic_load(&so->rx.dir->lane);
-	empty = gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0;
-	if (lane == GN_LANE_BACK && empty)
-		gn_drain_bells(so, fd);
-	gn_unlock(&so->ep->rx.lock);
-	return lane == GN_LANE_RING || !empty ? 0 : gn_sys_ioctl(fd, SIOCATMARK, at);
-}
-
-int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
-{
-	int on;
-
-	if (request == FIONBIO && arg) {
-		memcpy(&on, arg, sizeof on);
-		if (so->private_fd < 0) {
-			int rc = (int)gn_neg(gn_real.ioctl(fd, request, arg));
-
-			if (rc < 0)
-				return rc;
-		}
-		nonblock_note(so, on);
-		return 0;
-	}
-	if (request == SIOCATMARK && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so))
-		return at_mark(so, fd, arg);
-	if (request == FIONREAD && arg && gn_is_stream_like(so->ep) && gn_rx_shared(so)) {
-		on = gn_unread(so, fd);
-		memcpy(arg, &on, sizeof on);
-		return 0;
-	}
-	if (request == FIONREAD && arg && so->dgram && gn_rx_shared(so))
-		return gn_dgram_unread(so, fd, arg);
-	if (request == SIOCOUTQ && arg && so->dgram)
-		return gn_dgram_unsent(so, fd, arg);
-	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
-		gn_tx_lock(so, fd);
-		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
-		gn_unlock(&so->ep->tx.lock);
-		memcpy(arg, &on, sizeof on);
-		return 0;
-	}
-	if (request == FIONREAD && arg && gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_ioctl(fd, FIONREAD, &on) == 0) {
-		on = gn_urgent_unread(so, fd, on);
-		memcpy(arg, &on, sizeof on);
-		return 0;
-	}
-	if (request == FIOASYNC)
-		gn_pin(so, fd, GN_WHY_CALL);
-	return (int)gn_neg(gn_real.ioctl(fd, request, arg));
 }

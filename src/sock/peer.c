@@ -366,7 +366,7 @@ static int wait_for_answer(struct gn_sock *so, int u)
 	return rc == 1 || rc == -EINTR || rc == -EAGAIN ? rc : GN_PEER_AGAIN;
 }
 
-/* Options of the AF_UNIX socket that goes, on the one that comes. Those of internet sockets are remembered (opts.c). */
+/* Options of the AF_UNIX socket that goes, on the one that comes. Those of internet sockets are remembered (opts_kept.c). */
 static void copy_options(int from, int to)
 {
 	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_LINGER, SO_PASSCRED, SO_PASSSEC, GN_SO_PASSPIDFD, SO_PRIORITY};

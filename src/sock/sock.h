@@ -489,11 +489,13 @@ short gn_low_ready(struct gn_sock *so, int fd);         /* ready.c: readable in 
 
 /* opts.c */
 bool gn_option_on(int fd, int level, int name);         /* the kernel's own, of whatever is there */
+bool gn_option_is_taken(const struct gn_ep *ep, int level, int name, uint32_t value); /* by a fresh socket of that kind, of this process */
+void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the options by which messages name who sent them */
+
+/* opts_kept.c */
 void gn_options_free(struct gn_sock *so);
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
-bool gn_option_is_taken(const struct gn_ep *ep, int level, int name, uint32_t value); /* by a fresh socket of that kind, of this process */
-void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the options by which messages name who sent them */
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
 
 /* epset.c */
@@ -528,7 +530,7 @@ void gn_epset_hold(struct gn_epset *set);               /* a fork begins: shared
 void gn_epset_release(struct gn_epset *set);            /* in the parent */
 void gn_epset_forked(struct gn_epset *set);             /* in the child */
 
-/* opts.c: bytes to read now, in both lanes, without bells */
+/* control.c: bytes to read now, in both lanes, without bells */
 int gn_unread(struct gn_sock *so, int fd);     /* up to TCP's urgent mark */
 int gn_unread_all(struct gn_sock *so, int fd); /* what lies behind an urgent byte too */
 
