@@ -122,6 +122,8 @@ static inline void gn_error_keep(struct gn_sock *so, ssize_t rc)
 }
 
 /* dgram_pair.c: the table, and which lane a pair is in */
+void gn_pair_clear(struct gn_sock *so, struct gn_pair *p);          /* gn_dgram.lock held: its place is free */
+void gn_pair_note_tx(struct gn_sock *so, struct gn_pair *p, uint32_t lane); /* for gnezdo ss, if it is the connected one */
 struct gn_pair *gn_pair_connected(struct gn_dgram *d);
 struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, const void *name, socklen_t len);
 bool gn_pair_is_named(const struct gn_pair *p, const void *name, socklen_t len);

@@ -10,11 +10,6 @@
 #define WAIT_HEAT 4         /* datagrams between two looks at an offer, at first */
 #define GIVEN_UP_HEAT 100000 /* datagrams until a peer that did not come is offered again */
 
-static bool is_unix(const struct gn_sock *so)
-{
-	return so->ep->domain == AF_UNIX;
-}
-
 /* gn_world.big is held. */
 static struct gn_dgram *dgram_new(void)
 {
@@ -79,7 +74,7 @@ struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, cons
 	uint32_t mask = gn_dgram_mask(d) | atomic_load_explicit(&d->shared->tx_mask, memory_order_relaxed);
 	struct gn_pair *p = &d->pair[atomic_load_explicit(&d->shared->last, memory_order_relaxed) % GN_PAIRS];
 
-	if (is_unix(so) || !mask)
+	if (!gn_is_inet(so->ep) || !mask)
 		return NULL;
 	if (gn_pair_is_mapped(p) && gn_pair_is_named(p, name, len))
 		return p;
@@ -111,9 +106,9 @@ static bool pair_is_over(const struct gn_dgram *d, const struct gn_pair *p)
 	       !(gn_dgram_mask(d) & 1u << (p - d->pair));
 }
 
-/* The table lock is held. The mapping stays for a while: who looks at it without a lock sees old words there, and the next segment is mapped
+/* The mapping stays for a while: who looks at it without a lock sees old words there, and the next segment is mapped
  * over it. */
-static void pair_clear(struct gn_sock *so, struct gn_pair *p)
+void gn_pair_clear(struct gn_sock *so, struct gn_pair *p)
 {
 	struct gn_dgram *d = so->dgram;
 
@@ -153,7 +148,7 @@ static struct gn_pair *pair_place(struct gn_sock *so, int fd)
 		if (atomic_load(&p->state) == GN_PAIR_FREE)
 			return p;
 		if (pair_is_over(d, p)) {
-			pair_clear(so, p);
+			gn_pair_clear(so, p);
 			return p;
 		}
 		if (!gn_pair_is_mapped(p) && (!best || p->heat < best->heat))
@@ -168,7 +163,7 @@ static struct gn_pair *pair_place(struct gn_sock *so, int fd)
 		best->heat--;
 		return NULL;
 	}
-	pair_clear(so, best);
+	gn_pair_clear(so, best);
 	return best;
 }
 
@@ -251,11 +246,12 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 		return false;
 	}
 	/* Of several sockets on one address the kernel chooses for each datagram; a pair could not. */
-	if (!is_unix(so) && atomic_load(&ep->state) != GN_ESTAB && (gn_option_on(fd, SOL_SOCKET, SO_REUSEADDR) || gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT))) {
+	if (gn_is_inet(ep) && atomic_load(&ep->state) != GN_ESTAB &&
+	    (gn_option_on(fd, SOL_SOCKET, SO_REUSEADDR) || gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT))) {
 		give_up(so, p, GN_WHY_OPTION);
 		return false;
 	}
-	if (!is_unix(so) && (gn_addr_is_multicast(&p->peer) || !p->peer.port)) {
+	if (gn_is_inet(so->ep) && (gn_addr_is_multicast(&p->peer) || !p->peer.port)) {
 		give_up(so, p, GN_WHY_ADDRESS);
 		return false;
 	}
@@ -267,14 +263,14 @@ static bool may_promote(struct gn_sock *so, int fd, struct gn_pair *p)
 		give_up(so, p, GN_WHY_NETNS);
 		return false;
 	}
-	if (!is_unix(so) && !gn_addr_is_local(&p->peer)) {
+	if (gn_is_inet(so->ep) && !gn_addr_is_local(&p->peer)) {
 		give_up(so, p, GN_WHY_REMOTE);
 		return false;
 	}
 	return true;
 }
 
-/* Maps the new segment where the place's last one was: see pair_clear(). */
+/* Maps the new segment where the place's last one was: see gn_pair_clear(). */
 static bool segment_settle(struct gn_pair *p, struct gn_segment *got)
 {
 	if (p->segment.map && p->segment.bytes == got->bytes) {
@@ -312,7 +308,7 @@ static void pair_step(struct gn_sock *so, int fd, struct gn_pair *p)
 		return;
 	if (may_promote(so, fd, p)) {
 		if (!p->placed)
-			rc = is_unix(so) ? place_unix(fd, p) : place_inet(so, fd, p);
+			rc = gn_is_inet(so->ep) ? place_inet(so, fd, p) : place_unix(fd, p);
 		p->placed = rc == 0;
 		if (rc == 0)
 			rc = gn_meeting_step(&p->meeting, &p->at, &p->expect, gn_world.ring_size, true, &got);
@@ -351,7 +347,7 @@ static void pair_heat(struct gn_sock *so, int fd, const struct gn_addr *peer, bo
 	struct gn_pair *p = pair_find(d, peer);
 
 	if (p && pair_is_over(d, p)) {
-		pair_clear(so, p);
+		gn_pair_clear(so, p);
 		p = NULL;
 	}
 	if (!p) {
@@ -381,7 +377,7 @@ void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
 		gn_why(so->ep, gn_world.why_kernel);
 		return;
 	}
-	if (is_unix(so)) {
+	if (!gn_is_inet(so->ep)) {
 		if (name || atomic_load(&so->ep->state) != GN_ESTAB)
 			return;
 	} else if (name && len) {
@@ -390,7 +386,7 @@ void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
 		gn_addr_destination(&peer);
 	}
 	if (atomic_load(&so->ep->state) == GN_ESTAB) {
-		if (!is_unix(so) && peer.family && !gn_addr_equal(&peer, &so->ep->peer))
+		if (gn_is_inet(so->ep) && peer.family && !gn_addr_equal(&peer, &so->ep->peer))
 			return; /* sendto elsewhere: seldom */
 		peer = so->ep->peer;
 		connected = true;
@@ -404,7 +400,7 @@ void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
 }
 
 /* What ep->tx.lane says of a whole endpoint: whether its one peer is reached by the ring. */
-static void note_tx_lane(struct gn_sock *so, struct gn_pair *p, uint32_t lane)
+void gn_pair_note_tx(struct gn_sock *so, struct gn_pair *p, uint32_t lane)
 {
 	if (gn_pair_connected(so->dgram) == p)
 		atomic_store(&so->ep->tx.lane, lane);
@@ -436,7 +432,7 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
 		atomic_store(&p->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_or(&so->dgram->shared->tx_mask, 1u << (p - so->dgram->pair));
-		note_tx_lane(so, p, GN_LANE_RING);
+		gn_pair_note_tx(so, p, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);
 		gn_why(ep, GN_WHY_NONE);
 		gn_error_keep(so, gn_pair_bell(so, fd, p)); /* [DGRAM-1]: the mark */
@@ -454,7 +450,7 @@ void gn_pair_tx_back(struct gn_sock *so, struct gn_pair *p)
 
 	atomic_store(&p->tx.dir->lane, GN_LANE_BACK);
 	atomic_fetch_and(&so->dgram->shared->tx_mask, ~(1u << (p - so->dgram->pair)));
-	note_tx_lane(so, p, GN_LANE_BACK);
+	gn_pair_note_tx(so, p, GN_LANE_BACK);
 	if (was != GN_LANE_RING)
 		return;
 	atomic_fetch_add(&so->ep->demotions, 1);
@@ -468,204 +464,6 @@ void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p)
 
 	if (atomic_fetch_and(&so->dgram->shared->rx_mask, ~bit) & bit)
 		atomic_fetch_add(&so->dgram->shared->news_past, atomic_load(&p->rx.dir->head));
-}
-
-/* Lets go of a pair: we read what is there, the peer writes no more. The rx and tx locks are not held. */
-static void pair_drop(struct gn_sock *so, struct gn_pair *p, uint32_t deaf)
-{
-	uint32_t consent = atomic_load(&p->rx.dir->consent);
-
-	while (consent < GN_CONSENT_REFUSED && !atomic_compare_exchange_weak(&p->rx.dir->consent, &consent, GN_CONSENT_REFUSED))
-		;
-	if (deaf)
-		atomic_store(&p->rx.dir->deaf, deaf);
-	gn_lock(&so->ep->tx.lock);
-	gn_pair_tx_back(so, p);
-	gn_unlock(&so->ep->tx.lock);
-}
-
-void gn_dgram_pin(struct gn_sock *so)
-{
-	struct gn_dgram *d = so->dgram;
-
-	for (uint32_t i = 0; d && i < GN_PAIRS; i++)
-		if (gn_pair_is_mapped(&d->pair[i]))
-			pair_drop(so, &d->pair[i], 0);
-}
-
-void gn_dgram_goodbye(struct gn_sock *so)
-{
-	struct gn_dgram *d = so->dgram;
-
-	for (uint32_t i = 0; d && i < GN_PAIRS; i++) {
-		struct gn_pair *p = &d->pair[i];
-
-		if (gn_pair_is_mapped(p) && gn_ep_is_alone(so->ep))
-			pair_drop(so, p, GN_DEAF_CLOSED);
-		gn_unhide_close(&p->meeting.fd);
-	}
-}
-
-void gn_dgram_part(struct gn_sock *so)
-{
-	for (uint32_t i = 0; so->dgram && i < GN_PAIRS; i++)
-		gn_unhide_close(&so->dgram->pair[i].meeting.fd);
-}
-
-void gn_dgram_hold(struct gn_sock *so)
-{
-	gn_lock(&so->dgram->lock);
-}
-
-void gn_dgram_release(struct gn_sock *so)
-{
-	gn_unlock_mine(&so->dgram->lock);
-}
-
-/* In the child: offers are the parent's business, lifelines are everybody's. */
-void gn_dgram_forked(struct gn_sock *so)
-{
-	struct gn_dgram *d = so->dgram;
-
-	if (!d)
-		return;
-	atomic_store(&d->lock, 0);
-	for (uint32_t i = 0; i < GN_PAIRS; i++) {
-		if (gn_pair_is_mapped(&d->pair[i]))
-			continue;
-		gn_unhide_close(&d->pair[i].meeting.fd);
-		d->pair[i].meeting.state = GN_MEET_NONE;
-	}
-}
-
-/* A hidden descriptor moves out of the program's way. */
-void gn_dgram_fd_moved(struct gn_sock *so, int from, int to)
-{
-	for (uint32_t i = 0; so->dgram && i < GN_PAIRS; i++)
-		if (so->dgram->pair[i].meeting.fd == from)
-			so->dgram->pair[i].meeting.fd = to;
-}
-
-/* Whom the kernel's socket is connected to now. */
-static bool peer_now(struct gn_sock *so, int fd, struct gn_addr *peer)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss;
-
-	memset(peer, 0, sizeof *peer);
-	if (gn_sys_getpeername(fd, &ss, &len) < 0)
-		return false;
-	return is_unix(so) || gn_addr_from_sockaddr(peer, (struct sockaddr *)&ss, len) == 0;
-}
-
-/* An AF_UNIX socket that finds another peer throws away what it has from the last one, and tells it if that was something: bells are
- * nothing. */
-bool gn_dgram_connecting(struct gn_sock *so, int fd)
-{
-	int rc;
-
-	if (!so->dgram || !gn_rx_shared(so))
-		return false;
-	gn_dgram_parted(so); /* else nobody would know of it afterwards */
-	gn_lock(&so->ep->rx.lock);
-	rc = gn_dgram_purge(so, fd);
-	gn_unlock(&so->ep->rx.lock);
-	gn_error_keep(so, rc);
-	return rc == 1;
-}
-
-static void pair_forget(struct gn_sock *so, struct gn_pair *p, bool told)
-{
-	if (is_unix(so)) {
-		gn_lock(&so->ep->rx.lock);
-		pair_drop(so, p, gn_pair_has(p) && !told ? GN_DEAF_RESET : GN_DEAF_SHUT);
-		gn_pair_rx_done(so, p);
-		gn_unlock(&so->ep->rx.lock);
-	} else {
-		pair_drop(so, p, GN_DEAF_SHUT);
-	}
-}
-
-/* Connected once more to whom it was. */
-static bool is_same_peer(const struct gn_sock *so, int fd, const struct gn_pair *p, const struct gn_addr *peer)
-{
-	struct gn_name at;
-	uint64_t own, other;
-
-	if (!is_unix(so))
-		return gn_addr_equal(&p->peer, peer);
-	if (gn_name_peer_inode(fd, &own, &other) < 0)
-		return false;
-	gn_name_meeting(&at, own, other);
-	return at.len == p->at.len && memcmp(&at.sun, &p->at.sun, at.len) == 0;
-}
-
-/* connect() on datagrams changes whom we hear: pairs with others go back, and nothing that was said is lost. */
-void gn_dgram_connected(struct gn_sock *so, int fd, int rc, bool told)
-{
-	struct gn_dgram *d = so->dgram;
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss;
-	struct gn_addr peer;
-	bool now;
-
-	if (rc < 0)
-		return;
-	now = peer_now(so, fd, &peer);
-	atomic_store(&so->ep->state, now ? GN_ESTAB : GN_UNCONN);
-	so->ep->peer = peer;
-	if (!is_unix(so) && gn_sys_getsockname(fd, &ss, &len) == 0)
-		gn_addr_from_sockaddr(&so->ep->local, (struct sockaddr *)&ss, len);
-	if (!d)
-		return;
-	gn_lock(&d->lock);
-	atomic_store(&d->shared->connected, 0);
-	atomic_store(&so->ep->tx.lane, GN_LANE_KERNEL);
-	for (uint32_t i = 0; i < GN_PAIRS; i++) {
-		struct gn_pair *p = &d->pair[i];
-
-		if (gn_pair_is_mapped(p) && now && is_same_peer(so, fd, p, &peer)) {
-			atomic_store(&d->shared->connected, i + 1);
-			note_tx_lane(so, p, atomic_load(&p->sh->tx_lane));
-		} else if (gn_pair_is_mapped(p)) {
-			pair_forget(so, p, told);
-		} else if (atomic_load(&p->state) != GN_PAIR_FREE) {
-			pair_clear(so, p); /* its meeting place may be another now */
-		}
-	}
-	gn_unlock(&d->lock);
-}
-
-int gn_dgram_shutdown(struct gn_sock *so, int fd, int how)
-{
-	int rc = (int)gn_neg(gn_real.shutdown(fd, how));
-
-	if (rc < 0 && (rc != -ENOTCONN || is_unix(so))) /* UDP says so, and is shut all the same (inet_shutdown()) */
-		return rc;
-	if (how != SHUT_RD)
-		atomic_store(&so->ep->tx.shut, 1);
-	if (how != SHUT_WR)
-		atomic_store(&so->ep->rx.shut, 1);
-	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED); /* the kernel knows what each half-shut socket answers */
-	gn_dgram_pin(so);
-	gn_watches_poke(so); /* the kernel tells edges of it; what waits in a ring it does not know */
-	return rc;
-}
-
-void gn_dgram_parted(struct gn_sock *so)
-{
-	struct gn_pair *p = is_unix(so) ? gn_pair_connected(so->dgram) : NULL;
-	uint32_t deaf;
-
-	if (!p || !gn_pair_is_mapped(p))
-		return;
-	deaf = atomic_load_explicit(&p->tx.dir->deaf, memory_order_relaxed);
-	if (likely(!deaf) || deaf == GN_DEAF_CLOSED || atomic_exchange(&p->sh->parted, 1))
-		return;
-	if (deaf == GN_DEAF_RESET)
-		atomic_store(&so->ep->so_error, ECONNRESET);
-	else /* the kernel tells it, if so */
-		atomic_store(&so->dgram->error_may_wait, 1);
 }
 
 bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)

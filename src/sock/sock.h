@@ -605,7 +605,7 @@ int gn_peer_again(struct gn_sock *so, int fd);          /* connect() once more: 
 int gn_peer_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len, bool peer); /* 1: ask elsewhere */
 socklen_t gn_peer_source(const struct gn_sock *so, void *name, socklen_t room); /* what recvfrom() shows as source; 0: ask elsewhere */
 
-/* dgram.c */
+/* dgram*.c */
 void gn_dgram_free(struct gn_sock *so);
 bool gn_dgram_connecting(struct gn_sock *so, int fd); /* before connect(); true: it will tell the peer that what it sent is lost, if so */
 void gn_dgram_connected(struct gn_sock *so, int fd, int rc, bool told); /* after it */
