@@ -198,6 +198,7 @@ static inline size_t gn_queued_room(size_t len)
 }
 
 /* dgram_wait.c */
+void gn_dgram_park(struct gn_dgram *d); /* asks all who write to us for a bell */
 int gn_dgram_wait_rx(struct gn_sock *so, int fd, uint64_t deadline_ns, struct gn_spinning *spin);
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns);
 

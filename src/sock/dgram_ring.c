@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Datagram pairs: records in and out of rings, and the kernel's queue beside them. See dgram.h. */
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "sock/dgram.h"
 
@@ -234,6 +235,37 @@ static bool bell_is_free(struct gn_sock *so)
 	return true;
 }
 
+/* Behind the bell that heads the kernel's queue. */
+static bool is_something_behind(int fd)
+{
+	int offset = -1;
+	socklen_t len = sizeof offset;
+	ssize_t n;
+	char byte;
+
+	gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len);
+	gn_kernel_peek_offset(fd, GN_NONCE_BYTES);
+	n = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	gn_kernel_peek_offset(fd, offset);
+	return n >= 0;
+}
+
+/* The epoll set of a relative, or of another thread, may not have looked at a bell yet that woke it. So a last one stays while there are records,
+ * and the next one is asked for when it goes. Flag first, then the look, as in gn_arm(). */
+static bool bell_is_relied_on(struct gn_sock *so, int fd)
+{
+	struct gn_dgram *d = so->dgram;
+	const struct gn_pair *p;
+	bool records = false;
+
+	if (likely((!so->watches || __libc_single_threaded) && (!gn_flag(so->ep, GN_EP_WATCHED) || atomic_load(&so->ep->holders) == 1)))
+		return false;
+	gn_dgram_park(d);
+	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
+		records |= gn_pair_rx_lane(p) != GN_LANE_KERNEL && gn_pair_has(p);
+	return records && !is_something_behind(fd);
+}
+
 static int purge(struct gn_sock *so, int fd, bool all)
 {
 	uint8_t bytes[GN_NONCE_BYTES + 1];
@@ -250,7 +282,7 @@ static int purge(struct gn_sock *so, int fd, bool all)
 			return (int)rc;
 		if (rc != GN_NONCE_BYTES || !gn_dgram_is_bell(so, bytes, &from, msg.msg_namelen))
 			return 1;
-		if (!all && !bell_is_free(so))
+		if (!all && (!bell_is_free(so) || bell_is_relied_on(so, fd)))
 			return -EBUSY;
 		gn_sys_recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
 	}

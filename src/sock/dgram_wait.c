@@ -53,7 +53,7 @@ bool gn_dgram_peer_cpu(const struct gn_sock *so, uint32_t *cpu)
 	return true;
 }
 
-static void arm_rings(struct gn_dgram *d)
+void gn_dgram_park(struct gn_dgram *d)
 {
 	struct gn_pair *p;
 
@@ -158,7 +158,7 @@ static ssize_t sleep_rx(struct gn_sock *so, int fd, uint64_t deadline_ns)
 
 	if (!atomic_compare_exchange_strong(&so->ep->sleepers, &nobody, 1))
 		return nap_rx(so, fd, how);
-	arm_rings(d);
+	gn_dgram_park(d);
 	if (!rings_changed(d)) {
 		check_peers(so, fd);
 		if (!atomic_load(&so->ep->so_error))
@@ -305,7 +305,7 @@ bool gn_dgram_arm(struct gn_sock *so, int fd, short events)
 {
 	struct gn_pair *to = gn_pair_connected(so->dgram);
 
-	arm_rings(so->dgram);
+	gn_dgram_park(so->dgram);
 	if ((events & OUT_BITS) && tx_on_ring(to))
 		atomic_store(&to->tx.dir->p_parked, 1);
 	check_peers(so, fd);

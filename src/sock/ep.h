@@ -117,7 +117,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_STAMP_NS 16384u /* SO_TIMESTAMPNS */
 #define GN_EP_PASSPIDFD 65536u /* SO_PASSPIDFD is on */
 #define GN_EP_INQ 131072u      /* SO_INQ is on */
-#define GN_EP_WATCHED 524288u  /* streams: was armed for an epoll set while several processes held it (wait.c: taken_of) */
+#define GN_EP_WATCHED 524288u  /* was armed for an epoll set while several processes held it (wait.c: taken_of; dgram_ring.c) */
 #define GN_EP_CROWDED 1048576u  /* streams: a holder that has no place in pid[] has slept on it, and may again: it is not counted */
 #define GN_EP_PASSSEC 262144u  /* SO_PASSSEC is on */
 #define GN_EP_SENDERS (GN_EP_PASSCRED | GN_EP_PASSPIDFD | GN_EP_PASSSEC) /* what comes says who sent it, but what came by the ring */

@@ -557,7 +557,7 @@ static void watch_for_2(int fd, int go, int report)
 }
 
 struct relative {
-	pid_t pid;
+	pid_t pid, tid;
 	int go, report;
 };
 
@@ -568,19 +568,53 @@ static struct relative relative(int fd, void (*run)(int fd, int go, int report))
 
 	if (pipe(go) || pipe(report))
 		die("pipe");
-	r = (struct relative){ obs_fork(), go[1], report[0] };
+	r = (struct relative){ .pid = obs_fork(), .go = go[1], .report = report[0] };
 	if (r.pid == 0) {
 		close(go[1]);
 		run(fd, go[0], report[1]);
 	}
+	r.tid = r.pid;
 	close(go[0]);
 	close(report[1]);
 	return r;
 }
 
+struct job {
+	void (*run)(int fd, int go, int report);
+	int fd, go, report;
+};
+
+static void *job_thread(void *arg)
+{
+	const struct job *job = arg;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+
+	if (write(job->report, &tid, sizeof(tid)) == sizeof(tid))
+		job->run(job->fd, job->go, job->report);
+	return NULL;
+}
+
+/* The same by a thread of this process, which runs until the process ends. */
+static struct relative thread_of(int fd, void (*run)(int fd, int go, int report))
+{
+	int go[2], report[2];
+	struct job *job = malloc(sizeof(*job));
+	struct relative r = { .pid = getpid() };
+	pthread_t thread;
+
+	if (!job || pipe(go) || pipe(report))
+		die("pipe");
+	*job = (struct job){ run, fd, go[0], report[1] };
+	if (pthread_create(&thread, NULL, job_thread, job) || read(report[0], &r.tid, sizeof(r.tid)) != sizeof(r.tid))
+		die("thread");
+	r.go = go[1];
+	r.report = report[0];
+	return r;
+}
+
 static void put_to_sleep(const struct relative *r)
 {
-	if (write(r->go, "g", 1) != 1 || !thread_asleep(r->pid, r->pid, r->report))
+	if (write(r->go, "g", 1) != 1 || !thread_asleep(r->pid, r->tid, r->report))
 		note("not asleep");
 }
 
@@ -595,19 +629,19 @@ static char report_of(const struct relative *r)
 	return c;
 }
 
-/* One process reads, and one waits in a set of its own, made after the fork: what the reader leaves, and what comes when it has gone,
- * wakes the other. */
-static void reader_and_watcher(struct obs *o)
+/* One reads, and one waits in a set of its own: what the reader leaves, and what comes when it has gone, wakes the other. */
+static void both_are_woken(struct obs *o, struct relative reader, struct relative watcher)
 {
-	struct relative reader = relative(o->fd, read_bytes), watcher = relative(o->fd, watch_for_2);
 	char first = '1', second = '2';
 	int round;
 
 	for (round = 0; round < 100 && first == '1' && second == '2'; round++) {
 		put_to_sleep(&watcher);
 		put_to_sleep(&reader);
-		if (peer_text(o, op_puts, 0, round % 2 ? "12" : "1") < 0)
+		if (peer_text(o, op_puts, 0, round % 2 && o->type == SOCK_STREAM ? "12" : "1") < 0)
 			note("send fails");
+		if (round % 2 && o->type != SOCK_STREAM)
+			peer_text(o, op_puts, 0, "2");
 		first = report_of(&reader);
 		if (round % 2 == 0)
 			peer_text(o, op_puts, 0, "2");
@@ -616,9 +650,26 @@ static void reader_and_watcher(struct obs *o)
 	note("%d rounds, the last: %c %c", round, first, second);
 	put_to_sleep(&watcher);
 	put_to_sleep(&reader);
-	obs("peer shutdown", peer(o, op_shutdown, SHUT_WR, 0));
-	first = report_of(&reader);
-	note("the end: %c %c", first, report_of(&watcher));
+	if (o->type != SOCK_DGRAM) {
+		obs("peer shutdown", peer(o, op_shutdown, SHUT_WR, 0));
+		first = report_of(&reader);
+		note("the end: %c %c", first, report_of(&watcher));
+	}
+}
+
+static void threads_read_and_watch(struct obs *o)
+{
+	struct relative reader = thread_of(o->fd, read_bytes);
+
+	both_are_woken(o, reader, thread_of(o->fd, watch_for_2));
+}
+
+/* The set is made after the fork. */
+static void reader_and_watcher(struct obs *o)
+{
+	struct relative reader = relative(o->fd, read_bytes), watcher = relative(o->fd, watch_for_2);
+
+	both_are_woken(o, reader, watcher);
 	kill(reader.pid, SIGKILL);
 	kill(watcher.pid, SIGKILL);
 	obs_wait(reader.pid);
@@ -740,7 +791,8 @@ int main(int argc, char **argv)
 		{ "shutdown by the child", shutdown_by_child, STREAM, 0 },
 		{ "O_NONBLOCK by the child", nonblock_by_child, STREAM | DGRAM, 0 },
 		{ "readers in two processes", readers_in_two_processes, STREAM | DGRAM | SEQP, 0 },
-		{ "a reader and one in epoll", reader_and_watcher, STREAM, SLOW },
+		{ "a reader and one in epoll", reader_and_watcher, STREAM | SEQ | DGRAM, SLOW },
+		{ "threads: one reads, one is in epoll", threads_read_and_watch, STREAM | SEQ | DGRAM, SLOW },
 		{ "more relatives than names", many_relatives, STREAM | DGRAM | SEQ, SLOW },
 		{ "in poll, by a handler", handler_forks_in_poll, TCP4 | UNIXP, COLD_ONLY },
 		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
