@@ -18,6 +18,9 @@
 #define GN_ONE_COPY __attribute__((noinline, noclone))
 #endif
 
+/* Large and seldom written: behind the small variables (the linker sorts by name), which a forked child then finds on one page. */
+#define GN_BULK __attribute__((section(".bss.zz_bulk")))
+
 /* The struct of `type` whose `member` is at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

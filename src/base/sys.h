@@ -427,6 +427,15 @@ static inline pid_t gn_sys_getpid(void)
 	return (pid_t)gn_raw3(SYS_getpid, 0, 0, 0);
 }
 
+/* For once in a process's life: the vdso, libc's way to it and its data are pages that a forked child has to fault in first. */
+static inline uint64_t gn_sys_now_ns(clockid_t clock)
+{
+	struct timespec ts = {0};
+
+	gn_raw3(SYS_clock_gettime, clock, (long)&ts, 0);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 static inline pid_t gn_sys_gettid(void)
 {
 	return (pid_t)gn_raw3(SYS_gettid, 0, 0, 0);

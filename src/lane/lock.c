@@ -67,10 +67,7 @@ static bool is_birth(uint32_t born, uint32_t now)
 
 static uint64_t ticks_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return ((uint64_t)ts.tv_sec * GN_NS_PER_S + (uint64_t)ts.tv_nsec) / TICK_NS;
+	return gn_sys_now_ns(CLOCK_BOOTTIME) / TICK_NS;
 }
 
 uint32_t gn_owner_ask(void)

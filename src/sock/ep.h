@@ -19,7 +19,7 @@
 #include "ring/ring.h"
 
 #define GN_POOL_NAME "gnezdo-pool"
-#define GN_POOL_MAGIC 0x314c4f4f504e47ull
+#define GN_POOL_MAGIC 0x324c4f4f504e47ull
 #define GN_POOL_SLOTS 65536u
 #define GN_HOLDERS 6 /* pids that a slot can name */
 
@@ -131,7 +131,7 @@ struct gn_pool {
 	_Atomic uint32_t hint, used;
 	_Atomic uint32_t forking; /* processes with epoll sets that are being forked: see gn_family_is_alone() */
 	_Atomic uint32_t strange; /* the relatives are in several process namespaces: a pid does not tell who is dead */
-	alignas(4096) struct gn_ep ep[];
+	struct gn_ep ep[]; /* the first share a page with the head: each page written after a fork is a fault */
 };
 
 /* Static text of a reason, as `gnezdo ss` and --stats print it. */

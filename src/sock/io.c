@@ -12,7 +12,7 @@
 #define DISCARD_MAX 16 /* times gn_waste, in one call */
 #define BIG_BUFFER (4 << 20) /* what TCP lets a sender run ahead; AF_UNIX starts with 208 KiB */
 
-char gn_waste[GN_WASTE_BYTES];
+GN_BULK char gn_waste[GN_WASTE_BYTES];
 
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put)
 {

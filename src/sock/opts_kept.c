@@ -8,12 +8,13 @@
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sock/opts.h"
 
 #define OPTIONS_MAX 32
+
+static struct gn_spare *spare;
 
 static uint32_t options_count(const struct gn_sock *so)
 {
@@ -32,7 +33,7 @@ struct gn_option *gn_option_find(const struct gn_sock *so, int level, int name)
 static void options_leave(struct gn_sock *so)
 {
 	if (so->options && --so->options->owners == 0)
-		free(so->options);
+		gn_spare_give(&spare, so->options);
 	so->options = NULL;
 }
 
@@ -43,7 +44,7 @@ static bool options_own(struct gn_sock *so)
 
 	if (so->options && so->options->owners == 1)
 		return true;
-	mine = calloc(1, sizeof *mine + OPTIONS_MAX * sizeof mine->option[0]);
+	mine = gn_spare_take(&spare, sizeof *mine + OPTIONS_MAX * sizeof mine->option[0]);
 	if (!mine)
 		return false;
 	if (so->options)

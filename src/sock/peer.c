@@ -21,7 +21,6 @@
  * Threads/owner: so->peer is made by bind() and lives as long as the gn_sock; whoever takes `waiting` from 1 to 0 settles the rest.
  */
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -131,6 +130,8 @@ static int holder_open(const struct gn_name *name, int type)
 	return rc;
 }
 
+static struct gn_spare *spare;
+
 void gn_peer_hold(struct gn_sock *so, int fd)
 {
 	struct gn_name name;
@@ -141,7 +142,7 @@ void gn_peer_hold(struct gn_sock *so, int fd)
 	if (so->ep->type == SOCK_DGRAM || so->held_fd >= 0 || gn_flag(so->ep, GN_EP_PINNED) || gn_is_elsewhere(fd))
 		return;
 	if (!so->peer)
-		so->peer = calloc(1, sizeof *so->peer);
+		so->peer = gn_spare_take(&spare, sizeof *so->peer);
 	if (!so->peer)
 		return;
 	rc = gn_is_inet(so->ep) ? holder_name_inet(so, fd, &name) : holder_name_unix(so, fd, &name);
@@ -161,7 +162,9 @@ void gn_peer_drop(struct gn_sock *so)
 
 void gn_peer_free(struct gn_sock *so)
 {
-	free(so->peer);
+	if (!so->peer)
+		return;
+	gn_spare_give(&spare, so->peer);
 	so->peer = NULL;
 }
 

@@ -11,7 +11,6 @@
  *
  * Threads/owner: so->queue is made once and lives as long as the gn_sock; whoever takes `waiting` from 1 to 0 settles the rest.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -32,6 +31,8 @@ struct gn_queue {
 	int guard;  /* hidden: the other end of the mute socket */
 	int tcp;    /* hidden: the program's own socket */
 };
+
+static struct gn_spare *spare;
 
 bool gn_queue_waits(const struct gn_sock *so)
 {
@@ -125,7 +126,9 @@ void gn_queue_leave(struct gn_sock *so)
 
 void gn_queue_free(struct gn_sock *so)
 {
-	free(so->queue);
+	if (!so->queue)
+		return;
+	gn_spare_give(&spare, so->queue);
 	so->queue = NULL;
 }
 
@@ -143,7 +146,7 @@ void gn_queue_fd_moved(struct gn_sock *so, int from, int to)
 /* From now on the connection goes on by itself. -EINPROGRESS; or 0: take the public face. */
 static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const struct gn_queue *of)
 {
-	struct gn_queue *q = so->queue ? so->queue : malloc(sizeof *q);
+	struct gn_queue *q = so->queue ? so->queue : gn_spare_take(&spare, sizeof *q);
 	int mute, tcp = gn_fd_copy(fd);
 
 	so->queue = q;

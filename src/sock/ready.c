@@ -174,7 +174,7 @@ bool gn_room_is_silent(const struct gn_sock *so)
 /* Anywhere: relatives that share a ring, and programs that follow one another under one pid, would else use the same tokens. */
 void gn_tokens_begin(void)
 {
-	atomic_store(&gn_world.tokens, (uint32_t)(gn_now_ns() * 0x9e3779b97f4a7c15ull >> 32) ^ (uint32_t)gn_world.pid << 16);
+	atomic_store(&gn_world.tokens, (uint32_t)(gn_sys_now_ns(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15ull >> 32) ^ (uint32_t)gn_world.pid << 16);
 }
 
 uint32_t gn_arm_token(void)

@@ -158,7 +158,7 @@ static int copy_open(int fd, int ring)
 /* The relay's own process. */
 static _Noreturn void relay_main(struct gn_sock *so, int ring, const int pair[2], int tell)
 {
-	static struct gn_carrier r;
+	static GN_BULK struct gn_carrier r;
 	int keep[] = {ring, pair[0], pair[1], tell};
 	char verdict;
 
@@ -292,7 +292,7 @@ int gn_relay(struct gn_sock *so, int fd)
 /* One caller of the private face, connected to the public one under its own address if that can be had. */
 static _Noreturn void forward_main(int caller, const struct gn_name *name)
 {
-	static struct gn_carrier r;
+	static GN_BULK struct gn_carrier r;
 	struct gn_addr from, dest;
 	struct sockaddr_storage ss;
 	int one = 1, fd;

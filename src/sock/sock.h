@@ -557,6 +557,15 @@ void gn_private_retire(struct gn_sock *so, int fd);     /* somebody will accept 
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest); /* by the private face */
 void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len, bool peer); /* of an emulated connection */
 
+/* spare.c: memory of things of one size. What the last close gives back is kept: it may come from a signal handler, where free() may not,
+ * and a forked child need not touch malloc()'s pages to close. */
+struct gn_spare {
+	struct gn_spare *next;
+};
+void *gn_spare_take(struct gn_spare **list, size_t size); /* zeroed, or NULL */
+void gn_spare_give(struct gn_spare **list, void *thing);
+void gn_spare_forked(void);
+
 /* connecting.c: between a connection that the peer knows of and the descriptors that lead to it */
 void gn_connecting_begin(struct gn_sock *so);
 void gn_connecting_end(struct gn_sock *so);

@@ -30,11 +30,14 @@ static void counts_read(const struct gn_ep *ep, struct gn_counts *c)
 
 void gn_stats_begin(struct gn_sock *so)
 {
-	static const struct gn_counts none;
 	struct gn_counts now;
+	const uint64_t *each = (const uint64_t *)&now;
+	uint64_t any = 0;
 
 	counts_read(so->ep, &now);
-	if (memcmp(&now, &none, sizeof now) == 0)
+	for (size_t i = 0; i < sizeof now / sizeof *each; i++)
+		any |= each[i];
+	if (!any)
 		return;
 	/* Only what was inherited has one, and keeps it: its last close may come from a signal handler, where free() may not. */
 	if (!so->base)
