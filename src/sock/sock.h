@@ -198,6 +198,7 @@ static inline bool gn_is_elsewhere(int fd)
 struct gn_sock *gn_get_any(int fd); /* a socket or an epoll set, +1 reference, or NULL */
 void gn_put_slow(struct gn_sock *so);
 struct gn_sock *gn_sock_new(enum gn_kind kind);
+void gn_socks_add(void *map, uint32_t count); /* zeroed memory for so many */
 /* Takes the caller's reference; gn_world.big is held. *stale: what stood there, closed behind our back; drop it when big is free again. */
 int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale);
 void gn_table_drop(struct gn_sock *stale);

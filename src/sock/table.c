@@ -7,6 +7,15 @@
 #define CHUNK 64
 #define HIDDEN_FROM 960 /* as gn_fd_raise() */
 
+void gn_socks_add(void *map, uint32_t count)
+{
+	struct gn_sock *so = map;
+
+	for (uint32_t i = 0; i < count; i++)
+		so[i].next_free = i + 1 < count ? &so[i + 1] : gn_world.free_socks;
+	gn_world.free_socks = so;
+}
+
 /* Memory of gn_socks is never given back, only reused: gn_get() relies on it. gn_world.big is held. */
 static struct gn_sock *sock_alloc(void)
 {
@@ -16,9 +25,8 @@ static struct gn_sock *sock_alloc(void)
 	if (!so) {
 		if (gn_sys_mmap(&map, NULL, CHUNK * sizeof *so, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) < 0)
 			return NULL;
+		gn_socks_add(map, CHUNK);
 		so = map;
-		for (int i = 0; i < CHUNK; i++)
-			so[i].next_free = i + 1 < CHUNK ? &so[i + 1] : NULL;
 	}
 	gn_world.free_socks = so->next_free;
 	return so;

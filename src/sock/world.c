@@ -8,6 +8,7 @@
 #include "sock/sock.h"
 
 #define TABLE_MAX (1u << 20)
+#define FIRST_SOCKS 6
 #define SPIN_DEFAULT_US 50
 #define HEAT_DEFAULT 24
 #define RING_DEFAULT (256u << 10)
@@ -37,8 +38,9 @@ static void settings(void)
 void gn_world_init(void)
 {
 	struct rlimit limit = {1024, 1024};
+	const size_t first_socks = FIRST_SOCKS * sizeof(struct gn_sock);
 	uint32_t size;
-	void *table;
+	void *map;
 
 	if (atomic_load(&gn_world.ready))
 		return;
@@ -53,10 +55,12 @@ void gn_world_init(void)
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
 	size = limit.rlim_max < TABLE_MAX ? (uint32_t)limit.rlim_max : TABLE_MAX;
-	/* Touched only where descriptors are: the rest costs address space alone. */
-	if (gn_sys_mmap(&table, NULL, size * sizeof(void *), PROT_READ | PROT_WRITE,
+	/* Touched only where descriptors are: the rest costs address space alone. The first sockets share a page with the first descriptors:
+	 * a forked child and its parent write to both at once, and each page is a fault. */
+	if (gn_sys_mmap(&map, NULL, first_socks + size * sizeof(void *), PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == 0) {
-		gn_world.table = table;
+		gn_socks_add(map, FIRST_SOCKS);
+		gn_world.table = (void *)((char *)map + first_socks);
 		gn_world.table_size = size;
 	}
 	atomic_store(&gn_world.ready, 1);
