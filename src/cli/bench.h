@@ -44,8 +44,8 @@ struct bench_median {
 	double on_ring; /* part of the bytes that the ring carried, 0 to 1 */
 };
 
-/* Runs the measuring program once. Fills *to, whatever happens. */
-void bench_sample_take(const struct bench *b, const struct workload *w, enum bench_side side, struct bench_sample *to);
+/* Runs the measuring program once, with --stats or without. Fills *to, whatever happens. */
+void bench_sample_take(const struct bench *b, const struct workload *w, enum bench_side side, bool stats, struct bench_sample *to);
 
 /* True once the user wants to stop (SIGINT, SIGTERM). */
 bool bench_interrupted(void);

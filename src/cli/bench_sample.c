@@ -141,7 +141,7 @@ static bool read_all(struct reader readers[2], const struct workload *w, struct 
 	return true;
 }
 
-static _Noreturn void child_exec(const struct bench *b, const struct workload *w, enum bench_side side, int out, int err)
+static _Noreturn void child_exec(const struct bench *b, const struct workload *w, enum bench_side side, bool stats, int out, int err)
 {
 	const char *words[24] = { NULL }, **a = words;
 	char *argv[24];
@@ -152,7 +152,8 @@ static _Noreturn void child_exec(const struct bench *b, const struct workload *w
 	*a++ = b->self;
 	if (side == SIDE_GNEZDO) {
 		*a++ = "run";
-		*a++ = "--stats";
+		if (stats)
+			*a++ = "--stats";
 		if (b->lane) {
 			*a++ = "--lane";
 			*a++ = b->lane;
@@ -173,7 +174,7 @@ static _Noreturn void child_exec(const struct bench *b, const struct workload *w
 }
 
 /* Starts the child with a reader on each of its outputs. Returns its pid, or -errno. */
-static pid_t child_start(const struct bench *b, const struct workload *w, enum bench_side side, struct reader readers[2])
+static pid_t child_start(const struct bench *b, const struct workload *w, enum bench_side side, bool stats, struct reader readers[2])
 {
 	int out[2], err[2];
 	pid_t child;
@@ -189,7 +190,7 @@ static pid_t child_start(const struct bench *b, const struct workload *w, enum b
 	readers[1].fd = err[0];
 	child = fork();
 	if (!child)
-		child_exec(b, w, side, out[1], err[1]);
+		child_exec(b, w, side, stats, out[1], err[1]);
 	close(out[1]);
 	close(err[1]);
 	return child < 0 ? -errno : child;
@@ -207,11 +208,11 @@ static int child_end(pid_t child, bool by_force)
 	return status;
 }
 
-void bench_sample_take(const struct bench *b, const struct workload *w, enum bench_side side, struct bench_sample *to)
+void bench_sample_take(const struct bench *b, const struct workload *w, enum bench_side side, bool stats, struct bench_sample *to)
 {
 	uint64_t deadline_ns = now_ns() + (uint64_t)(b->run_ms + b->warm_ms + PATIENCE_MS) * 1000000;
 	struct reader readers[2] = { { .fd = -1 }, { .fd = -1 } };
-	pid_t child = child_start(b, w, side, readers);
+	pid_t child = child_start(b, w, side, stats, readers);
 	bool ended;
 	int status = -1;
 

@@ -52,6 +52,7 @@ struct workload {
 	uint16_t pairs;      /* servers, each with its client */
 	uint16_t connections; /* per client */
 	bool cold;           /* no warm-up to speak of: set-up is what is measured */
+	bool mortal;         /* its processes end while it is measured: what they say of themselves then would be measured too */
 };
 
 extern const struct workload workloads[];

@@ -28,7 +28,7 @@ const struct workload workloads[] = {
 	{ "epoll-server-50", "one server, 50 connections, epoll", VIA_TCP, UNIT_ROUND_TRIPS, PIN_NONE, EPOLL, .pairs = 1,
 	  .connections = 50 },
 	{ "fork-server", "a child per client, 10 round trips each", VIA_TCP, UNIT_CONNECTIONS, PIN_NONE, .server = fork_server,
-	  .client = fork_client, .message = 64, .connections = 1, .pairs = 1, .cold = true },
+	  .client = fork_client, .message = 64, .connections = 1, .pairs = 1, .cold = true, .mortal = true },
 };
 
 const unsigned int workload_count = sizeof(workloads) / sizeof(workloads[0]);
