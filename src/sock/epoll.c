@@ -235,6 +235,11 @@ static int wait_kernel(struct gn_sock *so, struct epoll_event *events, int max, 
 	return n;
 }
 
+static uint64_t sooner(uint64_t deadline_ns, uint64_t nap_ns)
+{
+	return nap_ns == UINT64_MAX ? deadline_ns : GN_MIN(deadline_ns, gn_now_ns() + nap_ns);
+}
+
 int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int max, const struct timespec *timeout,
 		   const sigset_t *mask)
 {
@@ -246,14 +251,14 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 	(void)fd;
 	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events) || !gn_timeout_is_valid(timeout))
 		return -EINVAL;
-	if (unlikely(set->inner_count))
-		gn_inner_sync(set);
 	if (unlikely(set->shared))
 		gn_epset_own_bells(set);
 	do {
 		if (somebody_queues())
 			gn_queue_look();
 		until = somebody_queues() ? gn_queue_nap(deadline) : deadline;
+		if (unlikely(set->inner_count))
+			until = sooner(until, gn_inner_sync(set));
 		n = set->rings ? wait_rings(so, events, max, until, mask) : wait_kernel(so, events, max, until, mask);
 		moved = set->moved;
 		if (unlikely(moved) && n == 0)

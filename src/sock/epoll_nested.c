@@ -33,9 +33,20 @@ static int ready_open(struct gn_epset *set)
 	return gn_ready_watch(set, EPOLL_CTL_ADD);
 }
 
-void gn_epset_sync(struct gn_epset *set)
+/* How long who waits for room in a ring, by an outer set, may rely on a bell: a relative may take it, or none comes. */
+static uint64_t room_nap(const struct gn_watch *w)
+{
+	if (!(w->events & EPOLLOUT) || w->off)
+		return UINT64_MAX;
+	if (unlikely(gn_room_is_silent(w->so)) && !gn_ready(w->so, w->fd, POLLOUT, false))
+		return GN_EPOLL_NAP_NS;
+	return atomic_load(&w->so->ep->holders) > 1 ? GN_ROOM_NS : UINT64_MAX;
+}
+
+uint64_t gn_epset_sync(struct gn_epset *set)
 {
 	struct gn_watch *heads[] = {&set->hot, &set->cold};
+	uint64_t nap_ns = UINT64_MAX;
 	bool any = false;
 	uint64_t count = 1;
 
@@ -51,6 +62,7 @@ void gn_epset_sync(struct gn_epset *set)
 			for (struct gn_watch *w = heads[i]->next; w != heads[i]; w = w->next) {
 				gn_watch_arm(w, GN_ARM_ALWAYS);
 				any |= gn_watch_peek(w) != 0;
+				nap_ns = GN_MIN(nap_ns, room_nap(w));
 			}
 		if (any)
 			gn_sys_write(set->ready, &count, sizeof count);
@@ -59,6 +71,7 @@ void gn_epset_sync(struct gn_epset *set)
 	}
 	gn_unlock(&set->lock);
 	gn_heard_tell(set);
+	return nap_ns;
 }
 
 void gn_epset_wake(struct gn_epset *set)
@@ -90,33 +103,37 @@ void gn_epset_inner(struct gn_epset *set, int fd)
 	gn_put(in);
 }
 
-void gn_inner_sync(struct gn_epset *set)
+uint64_t gn_inner_sync(struct gn_epset *set)
 {
+	uint64_t nap_ns = UINT64_MAX;
+
 	for (int i = 0; i < set->inner_count; i++) {
 		struct gn_sock *in = gn_get_kind(set->inner[i], GN_KIND_EPOLL);
 
 		if (!in)
 			continue;
 		if (in->set->inner_count && in->set != set)
-			gn_inner_sync(in->set);
-		gn_epset_sync(in->set);
+			nap_ns = GN_MIN(nap_ns, gn_inner_sync(in->set));
+		nap_ns = GN_MIN(nap_ns, gn_epset_sync(in->set));
 		gn_put(in);
 	}
+	return nap_ns;
 }
 
-bool gn_set_sync(int fd)
+uint64_t gn_set_sync(int fd)
 {
 	struct gn_sock *so = gn_get_kind(fd, GN_KIND_EPOLL);
+	uint64_t nap_ns = UINT64_MAX, own_ns;
 
 	if (!so)
-		return false;
+		return nap_ns;
 	if (so->set->inner_count)
-		gn_inner_sync(so->set);
-	gn_epset_sync(so->set);
+		nap_ns = gn_inner_sync(so->set);
+	own_ns = gn_epset_sync(so->set);
 	if (unlikely(so->set->moved)) {
 		gn_watches_follow(so->set);
-		gn_epset_sync(so->set);
+		own_ns = gn_epset_sync(so->set);
 	}
 	gn_put(so);
-	return true;
+	return GN_MIN(nap_ns, own_ns);
 }

@@ -95,12 +95,11 @@ bool gn_watch_arm(struct gn_watch *w, uint32_t token)
 
 static void watch_cool(struct gn_epset *set, struct gn_watch *w)
 {
-	bool relatives = atomic_load(&w->so->ep->holders) > 1; /* one may take out the bell that tells of room */
-	bool silent = (w->events & EPOLLOUT) && (relatives || gn_room_is_silent(w->so));
-
 	w->quiet = 0;
+	if ((w->events & EPOLLOUT) && atomic_load(&w->so->ep->holders) > 1) /* a relative may take out the bell that tells of room */
+		return;
 	gn_watch_arm(w, GN_ARM_ALWAYS);
-	if (silent && !gn_ready(w->so, w->fd, POLLOUT, false))
+	if ((w->events & EPOLLOUT) && gn_room_is_silent(w->so) && !gn_ready(w->so, w->fd, POLLOUT, false))
 		return;
 	if (gn_watch_peek(w)) /* it came between the look and the flag: no bell tells of it */
 		return;

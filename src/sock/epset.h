@@ -167,8 +167,9 @@ int gn_ready_watch(struct gn_epset *set, int op); /* adds set->ready to the bell
 
 /* epoll_nested.c; these take the lock */
 void gn_epset_poke(struct gn_epset *set);    /* gn_epset_wake(): a registration changed */
-void gn_epset_sync(struct gn_epset *set);    /* makes what the kernel shows of an outer set true */
+/* Makes what the kernel shows of an outer set true; for how long who sleeps may rely on it, or UINT64_MAX. */
+uint64_t gn_epset_sync(struct gn_epset *set);
 void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
-void gn_inner_sync(struct gn_epset *set);    /* of all sets in this one */
+uint64_t gn_inner_sync(struct gn_epset *set); /* of all sets in this one */
 
 #endif

@@ -36,6 +36,7 @@ struct pollset {
 	nfds_t rings, others;
 	bool capped;
 	bool no_room; /* waits for some, in a ring */
+	uint64_t sets_ns; /* how long to rely on what epoll sets show, or UINT64_MAX */
 	bool armed;
 	bool moved;   /* one of them has (move.c): what was found counts for nothing */
 	uint32_t token;
@@ -60,7 +61,8 @@ bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 		bool yes;
 
 		if (!so) {
-			gn_set_sync(fds[i].fd);
+			if (unlikely(gn_set_sync(fds[i].fd) != UINT64_MAX))
+				return true;
 			continue;
 		}
 		gn_connecting_pass(so);
@@ -204,11 +206,12 @@ static int kernel_now(struct pollset *s)
 	struct timespec zero = {0};
 	int rc;
 
+	s->sets_ns = UINT64_MAX;
 	for (nfds_t i = 0; i < s->count; i++) {
 		if (s->entry[i].ring)
 			s->kernel[i].fd = -1;
 		else if (!s->entry[i].so)
-			gn_set_sync(s->kernel[i].fd);
+			s->sets_ns = GN_MIN(s->sets_ns, gn_set_sync(s->kernel[i].fd));
 		s->kernel[i].revents = 0;
 	}
 	if (!s->others)
@@ -322,6 +325,7 @@ static int sleep_once(struct pollset *s, uint64_t deadline_ns, const sigset_t *m
 	if (arm_all(s)) {
 		s->capped |= unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed));
 		cap = s->capped ? CAP_NS : s->no_room ? GN_ROOM_NS : INT64_MAX;
+		cap = (int64_t)GN_MIN((uint64_t)cap, s->sets_ns);
 		if (cap < INT64_MAX && (left < 0 || left > cap))
 			left = cap;
 		ts = gn_timespec((uint64_t)left);

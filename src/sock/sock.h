@@ -523,7 +523,7 @@ void gn_watches_drop(struct gn_sock *so);               /* its last descriptor i
 void gn_watches_told(struct gn_sock *so, const struct gn_epset *except); /* its bells were taken out: sets that rely on them look again */
 
 /* epoll_nested.c */
-bool gn_set_sync(int fd);                               /* before the kernel is asked about a set; false: not one of ours */
+uint64_t gn_set_sync(int fd);                           /* before the kernel is asked about a set: for how long the answer is sure, or UINT64_MAX */
 
 /* epoll_fork.c */
 extern _Atomic uint32_t gn_watch_lists;                  /* lock, taken before any set's: the lists that hang off endpoints */

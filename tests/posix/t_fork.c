@@ -720,6 +720,69 @@ static void many_relatives(struct obs *o)
 	}
 }
 
+/* Everything that is to be read, and what that lets in. */
+static long op_drain(struct obs *o, long a, long b)
+{
+	static char buf[65536];
+	struct pollfd p = { o->fd, POLLIN, 0 };
+
+	(void)a, (void)b;
+	while (poll(&p, 1, 100) == 1)
+		if (recv(o->fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
+			break;
+	return 0;
+}
+
+static int epoll_of(int fd, uint32_t events)
+{
+	struct epoll_event ev = { .events = events };
+	int set = epoll_create1(0);
+
+	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev))
+		_exit(1);
+	return set;
+}
+
+/* Each word to `go`: writes until there is no room, and waits for room in a set in a set, or by poll() of the inner one. */
+static void wait_for_room(int fd, int go, int report)
+{
+	static char buf[4096];
+	int inner = epoll_of(fd, EPOLLOUT), outer = epoll_of(inner, EPOLLIN);
+	struct pollfd p = { inner, POLLIN, 0 };
+	struct epoll_event ev;
+	char c;
+
+	reader_goes_first(true);
+	for (int round = 0; read(go, &c, 1) == 1; round++) {
+		while (send(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+			;
+		if ((round % 2 ? poll(&p, 1, -1) : epoll_wait(outer, &ev, 1, -1)) != 1 || epoll_wait(inner, &ev, 1, 0) != 1)
+			_exit(2);
+		told(report, ev.events & EPOLLOUT ? 'w' : '0');
+	}
+	_exit(0);
+}
+
+/* One process sleeps in recv(), and one waits for room in nested sets: the reader, which is woken too, does not keep the news to itself. */
+static void room_in_nested_sets(struct obs *o)
+{
+	struct relative reader = relative(o->fd, read_bytes), writer = relative(o->fd, wait_for_room);
+	char said = 'w';
+	int round;
+
+	put_to_sleep(&reader);
+	for (round = 0; round < 10 && said == 'w'; round++) {
+		put_to_sleep(&writer);
+		peer(o, op_drain, 0, 0);
+		said = report_of(&writer);
+	}
+	note("%d rounds, the last: %c", round, said);
+	kill(reader.pid, SIGKILL);
+	kill(writer.pid, SIGKILL);
+	obs_wait(reader.pid);
+	obs_wait(writer.pid);
+}
+
 static int born; /* where a child of the handler's says who it is */
 static volatile sig_atomic_t is_child;
 
@@ -794,6 +857,7 @@ int main(int argc, char **argv)
 		{ "a reader and one in epoll", reader_and_watcher, STREAM | SEQ | DGRAM, SLOW },
 		{ "threads: one reads, one is in epoll", threads_read_and_watch, STREAM | SEQ | DGRAM, SLOW },
 		{ "more relatives than names", many_relatives, STREAM | DGRAM | SEQ, SLOW },
+		{ "a reader and one that waits for room in nested sets", room_in_nested_sets, STREAM | SEQ | LOCALDG, SLOW },
 		{ "in poll, by a handler", handler_forks_in_poll, TCP4 | UNIXP, COLD_ONLY },
 		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
 		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
