@@ -172,6 +172,7 @@ extern struct gn_world gn_world;
  * shim's assembly. */
 extern int gn_world_lent;
 
+#define GN_TABLE_MAX (1u << 20) /* descriptors: NR_OPEN's default */
 #define GN_HIDDEN ((struct gn_sock *)1) /* in the table: a descriptor of gnezdo's own */
 
 /* world.c */

@@ -7,7 +7,6 @@
 
 #include "sock/sock.h"
 
-#define TABLE_MAX (1u << 20)
 #define FIRST_SOCKS 6
 #define SPIN_DEFAULT_US 50
 #define HEAT_DEFAULT 24
@@ -54,7 +53,7 @@ void gn_world_init(void)
 	gn_tokens_begin();
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
-	size = limit.rlim_max < TABLE_MAX ? (uint32_t)limit.rlim_max : TABLE_MAX;
+	size = limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX;
 	/* Touched only where descriptors are: the rest costs address space alone. The first sockets share a page with the first descriptors:
 	 * a forked child and its parent write to both at once, and each page is a fault. */
 	if (gn_sys_mmap(&map, NULL, first_socks + size * sizeof(void *), PROT_READ | PROT_WRITE,

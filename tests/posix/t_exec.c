@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 
@@ -97,6 +98,22 @@ static void spawned(struct obs *o)
 static void spawned_from_cloexec(struct obs *o)
 {
 	obs("FD_CLOEXEC", fcntl(o->fd, F_SETFD, FD_CLOEXEC));
+	spawned(o);
+}
+
+/* The same by a number that select() cannot name. */
+static void spawned_from_a_high_number(struct obs *o)
+{
+	struct rlimit files = { 3000, 3000 };
+	int low = o->fd;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	o->fd = fcntl(low, F_DUPFD_CLOEXEC, 2000);
+	if (o->fd < 0)
+		die("F_DUPFD_CLOEXEC");
+	close(low);
 	spawned(o);
 }
 
@@ -874,6 +891,7 @@ int main(int argc, char **argv)
 		{ "exec without the preload", without_preload, STREAM, 0 },
 		{ "posix_spawn", spawned, STREAM, 0 },
 		{ "posix_spawn of a descriptor that exec closes", spawned_from_cloexec, STREAM, 0 },
+		{ "posix_spawn from a high number", spawned_from_a_high_number, STREAM, 0 },
 		{ "exec with a megabyte waiting", cat_of_a_megabyte, STREAM, 0 },
 		{ "a static program on descriptor 0", static_on_stdin, STREAM, 0 },
 		{ "a static program on the descriptor that it was", static_on_its_own, STREAM, 0 },
