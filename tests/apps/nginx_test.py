@@ -172,7 +172,9 @@ def upgrade_kept(bench):
 def killed_worker(bench):
 	nginx = Nginx(bench, workers=1)
 	slow = bench.path("slow")
-	download = bench.spawn(["curl", "-gsS", "--limit-rate", "2M", "-o", slow, nginx.url("big")])
+	with open(bench.path("www/huge"), "wb") as f: # more than all buffers on the way can hold
+		f.truncate(100 << 20)
+	download = bench.spawn(["curl", "-gsS", "--limit-rate", "2M", "-o", slow, nginx.url("huge")])
 	until(lambda: os.path.exists(slow) and os.path.getsize(slow) > 100000, 10, "the slow download to be on its way")
 	before = nginx.workers()
 	for pid in before:
