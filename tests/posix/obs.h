@@ -142,6 +142,7 @@ obs_op op_sink;     /* reads to the end of file and returns the count; -1 on an 
 obs_op op_linger;   /* seconds: SO_LINGER on */
 obs_op op_rst;      /* linger 0 and close */
 obs_op op_echo;     /* count, bytes: reads a message, sends it back */
+obs_op op_by_stdio; /* a text by another way all of a sudden: stdio, which writes past every shim */
 
 /* A pattern that tells a lost, doubled or displaced byte. */
 void pattern(void *buf, size_t n, uint64_t pos, unsigned seed);
@@ -169,6 +170,9 @@ int obs_wait(pid_t pid);                                      /* exit status, 25
 void nonblock(int fd, bool on);
 void linger(int fd, int seconds);
 int turns(int fd, int count);                                  /* round trips with a peer in op_echo of 16 bytes; how many were right */
+void echo_until_end(int fd);                                   /* closes it then */
+ssize_t pass_fd(int over, int fd);                             /* SCM_RIGHTS; 1, or -1 */
+int passed_fd(int over);                                       /* the other end of it; -1: none came */
 void promise_ring(void);                                        /* in a case without a connection of its own: bytes will move by rings */
 void warm(struct obs *o);                                     /* OBS_WARM round trips between o->fd and the peer's end */
 void warm_pair(int a, int b);                                 /* both ends in this process */

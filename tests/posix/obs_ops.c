@@ -119,6 +119,17 @@ long op_echo(struct obs *o, long count, long n)
 	return count;
 }
 
+long op_by_stdio(struct obs *o, long a, long b)
+{
+	FILE *f = fdopen(dup(o->fd), "w");
+	int n;
+
+	(void)a;
+	(void)b;
+	n = fprintf(f, "by stdio");
+	return fclose(f) ? -1 : n;
+}
+
 long op_connect_to(struct obs *o, long extra, long b)
 {
 	struct obs_name n;
@@ -130,7 +141,18 @@ long op_connect_to(struct obs *o, long extra, long b)
 	return connect(o->fd, (struct sockaddr *)&n.sa, n.len);
 }
 
-/* --- warm-up --- */
+/* --- warm-up, and echoes --- */
+
+void echo_until_end(int fd)
+{
+	char buf[64];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
+			break;
+	close(fd);
+}
 
 void promise_ring(void)
 {

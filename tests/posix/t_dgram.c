@@ -5,17 +5,11 @@
 
 #define BOTH (DGRAM | SEQ)
 
-static long op_text(struct obs *o, long flags, long b)
-{
-	(void)b;
-	return send(o->fd, o->text, strlen(o->text), (int)flags);
-}
-
 static void borders(struct obs *o)
 {
-	peer_text(o, op_text, 0, "one");
-	peer_text(o, op_text, 0, "two two");
-	peer_text(o, op_text, 0, "3");
+	peer_text(o, op_puts, 0, "one");
+	peer_text(o, op_puts, 0, "two two");
+	peer_text(o, op_puts, 0, "3");
 	settle(o->fd);
 	obs_recv(o->fd, 100, 0);
 	obs_recv(o->fd, 100, 0);
@@ -32,30 +26,30 @@ static void truncation(struct obs *o)
 	struct iovec v = { buf, 4 };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
 
-	peer_text(o, op_text, 0, "0123456789");
-	peer_text(o, op_text, 0, "next");
+	peer_text(o, op_puts, 0, "0123456789");
+	peer_text(o, op_puts, 0, "next");
 	settle(o->fd);
 	obs_recv(o->fd, 4, 0);
 	obs_recv(o->fd, 100, MSG_DONTWAIT);
-	peer_text(o, op_text, 0, "0123456789");
+	peer_text(o, op_puts, 0, "0123456789");
 	settle(o->fd);
 	obs_recv(o->fd, 4, MSG_TRUNC);
 	obs_recv(o->fd, 100, MSG_DONTWAIT);
-	peer_text(o, op_text, 0, "0123456789");
+	peer_text(o, op_puts, 0, "0123456789");
 	settle(o->fd);
 	obs("recvmsg", recvmsg(o->fd, &m, 0));
 	note("\"%.4s\" flags %x", buf, m.msg_flags);
-	peer_text(o, op_text, 0, "0123");
+	peer_text(o, op_puts, 0, "0123");
 	settle(o->fd);
 	obs("recvmsg exact", recvmsg(o->fd, &m, 0));
 	note("flags %x", m.msg_flags);
-	peer_text(o, op_text, 0, "0123456789");
+	peer_text(o, op_puts, 0, "0123456789");
 	settle(o->fd);
 	obs("recvmsg TRUNC PEEK", recvmsg(o->fd, &m, MSG_TRUNC | MSG_PEEK));
 	note("flags %x", m.msg_flags);
 	obs("read 3", read(o->fd, buf, 3));
 	obs("recv 0", recv(o->fd, buf, 0, MSG_DONTWAIT));
-	peer_text(o, op_text, 0, "thrown away whole");
+	peer_text(o, op_puts, 0, "thrown away whole");
 	settle(o->fd);
 	obs("recv 0", recv(o->fd, buf, 0, 0));
 	obs_recv(o->fd, 100, MSG_DONTWAIT);
@@ -63,8 +57,8 @@ static void truncation(struct obs *o)
 
 static void peek(struct obs *o)
 {
-	peer_text(o, op_text, 0, "first");
-	peer_text(o, op_text, 0, "second");
+	peer_text(o, op_puts, 0, "first");
+	peer_text(o, op_puts, 0, "second");
 	settle(o->fd);
 	obs_recv(o->fd, 100, MSG_PEEK);
 	obs_recv(o->fd, 2, MSG_PEEK);
@@ -82,7 +76,7 @@ static void zero_length(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 10, 0));
 	obs("write 0", write(o->fd, "", 0));
 	obs("peer recv", peer(o, op_recv, 10, MSG_DONTWAIT));
-	peer_text(o, op_text, 0, "");
+	peer_text(o, op_puts, 0, "");
 	settle(o->fd);
 	obs_poll(o->fd, POLLIN);
 	obs_recv(o->fd, 10, MSG_PEEK);
@@ -169,12 +163,12 @@ static void names_come_along(struct obs *o)
 	memset(&peer_name.sa, 0, sizeof(peer_name.sa));
 	memset(&sa, 0xee, sizeof(sa));
 	getpeername(o->fd, (struct sockaddr *)&peer_name.sa, &peer_name.len);
-	peer_text(o, op_text, 0, "hello");
+	peer_text(o, op_puts, 0, "hello");
 	obs("recvfrom", recvfrom(o->fd, buf, sizeof(buf), 0, (struct sockaddr *)&sa, &len));
 	obs_addr("from", &sa, len);
 	if (o->kind != DGPAIR && !(o->kind & SEQ))
 		note("the peer's: %d", len == peer_name.len && !memcmp(&sa, &peer_name.sa, len));
-	peer_text(o, op_text, 0, "hello");
+	peer_text(o, op_puts, 0, "hello");
 	len = 3;
 	memset(&sa, 0xee, sizeof(sa));
 	obs("recvfrom with room 3", recvfrom(o->fd, buf, sizeof(buf), 0, (struct sockaddr *)&sa, &len));
@@ -195,7 +189,7 @@ static void peer_is_gone(struct obs *o)
 
 static void peer_is_gone_reading(struct obs *o)
 {
-	peer_text(o, op_text, 0, "legacy");
+	peer_text(o, op_puts, 0, "legacy");
 	peer(o, op_close, 0, 0);
 	settle(o->fd);
 	obs_poll(o->fd, POLLIN | POLLOUT | POLLRDHUP);
@@ -288,12 +282,12 @@ static void shutdowns(struct obs *o)
 	obs("shutdown 1", shutdown(o->fd, SHUT_WR));
 	obs_send(o->fd, "x", MSG_NOSIGNAL);
 	obs("peer recv", peer(o, op_recv, 10, MSG_DONTWAIT));
-	obs("peer send", peer_text(o, op_text, MSG_NOSIGNAL, "back"));
+	obs("peer send", peer_text(o, op_puts, MSG_NOSIGNAL, "back"));
 	settle(o->fd);
 	obs_recv(o->fd, 10, MSG_DONTWAIT);
 	obs("shutdown 0", shutdown(o->fd, SHUT_RD));
 	obs_recv(o->fd, 10, MSG_DONTWAIT);
-	obs("peer send", peer_text(o, op_text, MSG_NOSIGNAL, "deaf"));
+	obs("peer send", peer_text(o, op_puts, MSG_NOSIGNAL, "deaf"));
 	obs_poll(o->fd, POLLIN | POLLOUT | POLLRDHUP);
 }
 
@@ -315,18 +309,18 @@ static void several_at_once(struct obs *o)
 	note("lengths %u %u %u %u", m[0].msg_len, m[1].msg_len, m[2].msg_len, m[3].msg_len);
 	for (int i = 0; i < 4; i++)
 		obs("peer recv", peer(o, op_recv, 10, 0)), note("peer has %s", o->say);
-	peer_text(o, op_text, 0, "first");
-	peer_text(o, op_text, 0, "second");
+	peer_text(o, op_puts, 0, "first");
+	peer_text(o, op_puts, 0, "second");
 	settle(o->fd);
 	for (int i = 0; i < 4; i++)
 		v[i].iov_len = 8;
 	obs("recvmmsg", recvmmsg(o->fd, m, 4, MSG_DONTWAIT, NULL));
 	note("lengths %u %u \"%.5s\" \"%.6s\"", m[0].msg_len, m[1].msg_len, bufs[0], bufs[1]);
 	obs("recvmmsg empty", recvmmsg(o->fd, m, 4, MSG_DONTWAIT, NULL));
-	peer_text(o, op_text, 0, "third");
+	peer_text(o, op_puts, 0, "third");
 	settle(o->fd);
 	obs("recvmmsg WAITFORONE", recvmmsg(o->fd, m, 4, MSG_WAITFORONE, NULL));
-	peer_text(o, op_text, 0, "fourth");
+	peer_text(o, op_puts, 0, "fourth");
 	settle(o->fd);
 	obs("recvmmsg with a timeout", recvmmsg(o->fd, m, 1, 0, &zero));
 	obs("recvmmsg 0", recvmmsg(o->fd, m, 0, 0, NULL));
@@ -346,10 +340,10 @@ static void gather_and_scatter(struct obs *o)
 	obs("writev", writev(o->fd, out, 3));
 	obs("peer recv", peer(o, op_recv, 100, 0));
 	note("peer has %s", o->say);
-	peer_text(o, op_text, 0, "scattered");
+	peer_text(o, op_puts, 0, "scattered");
 	obs("readv", readv(o->fd, in, 2));
 	note("\"%.3s\" \"%.6s\"", a, b);
-	peer_text(o, op_text, 0, "scattered");
+	peer_text(o, op_puts, 0, "scattered");
 	obs("recvmsg", recvmsg(o->fd, &m, 0));
 	note("\"%.3s\" \"%.6s\" flags %x", a, b, m.msg_flags);
 }

@@ -4,15 +4,13 @@
  * Datagrams that nobody has read yet when the socket goes to somebody else: by exec, spawn, passing, stdio, io_uring or into a sandbox. All
  * are read there, in order, each with its sender's address, whatever the sender does meanwhile.
  */
-#include "obs.h"
+#include "obs_uring.h"
 
 #include <arpa/inet.h>
 #include <linux/filter.h>
-#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <spawn.h>
 #include <stddef.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -207,39 +205,6 @@ static void vforked(struct obs *o)
 	obs("program ends", obs_wait(pid));
 }
 
-static void pass(int over, int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec v = { (void *)"x", 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	obs("passed", sendmsg(over, &m, 0));
-}
-
-static int passed(int over)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char x;
-	struct iovec v = { &x, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(over, &m, 0) == 1 && CMSG_FIRSTHDR(&m))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
-	return fd;
-}
-
 static void by_passing(struct obs *o)
 {
 	struct obs_name from;
@@ -257,14 +222,14 @@ static void by_passing(struct obs *o)
 
 		close(o->fd);
 		close(pair[0]);
-		fd = passed(pair[1]);
+		fd = passed_fd(pair[1]);
 		next_reader(&r, fd, 0, COUNT, &from);
 		execve("/proc/self/exe", r.argv, no_env);
 		_exit(127);
 	}
 	close(pair[1]);
 	obs("peer pours", peer(o, op_pour, 0, COUNT));
-	pass(pair[0], o->fd);
+	obs("passed", pass_fd(pair[0], o->fd));
 	fflush(stdout);
 	close(o->fd);
 	o->fd = -1;
@@ -315,58 +280,6 @@ static void by_stdin(struct obs *o)
 
 /* --- io_uring --- */
 
-struct uring {
-	int fd;
-	unsigned int *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
-	struct io_uring_sqe *sqes;
-	struct io_uring_cqe *cqes;
-};
-
-static bool uring_open(struct uring *u)
-{
-	struct io_uring_params p = { 0 };
-	char *sq, *cq;
-
-	u->fd = (int)syscall(SYS_io_uring_setup, 4, &p);
-	if (u->fd < 0) {
-		note("no io_uring here");
-		return false;
-	}
-	sq = mmap(NULL, p.sq_off.array + p.sq_entries * sizeof(unsigned int), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQ_RING);
-	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*u->cqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_CQ_RING);
-	u->sqes = mmap(NULL, p.sq_entries * sizeof(*u->sqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQES);
-	if (sq == MAP_FAILED || cq == MAP_FAILED || u->sqes == MAP_FAILED)
-		die("mmap");
-	u->sq_tail = (unsigned int *)(sq + p.sq_off.tail);
-	u->sq_mask = (unsigned int *)(sq + p.sq_off.ring_mask);
-	u->sq_array = (unsigned int *)(sq + p.sq_off.array);
-	u->cq_head = (unsigned int *)(cq + p.cq_off.head);
-	u->cq_tail = (unsigned int *)(cq + p.cq_off.tail);
-	u->cq_mask = (unsigned int *)(cq + p.cq_off.ring_mask);
-	u->cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
-	return true;
-}
-
-static long uring_recv(struct uring *u, int fd, void *to, unsigned int len)
-{
-	unsigned int tail = *u->sq_tail, at = tail & *u->sq_mask, head = *u->cq_head;
-	long rc;
-
-	memset(&u->sqes[at], 0, sizeof(u->sqes[at]));
-	u->sqes[at].opcode = IORING_OP_RECV;
-	u->sqes[at].fd = fd;
-	u->sqes[at].addr = (uint64_t)(uintptr_t)to;
-	u->sqes[at].len = len;
-	u->sqes[at].msg_flags = MSG_DONTWAIT;
-	u->sq_array[at] = at;
-	__atomic_store_n(u->sq_tail, tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, u->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
-		return -1;
-	rc = u->cqes[head & *u->cq_mask].res;
-	__atomic_store_n(u->cq_head, head + 1, __ATOMIC_RELEASE);
-	return rc;
-}
-
 static void by_uring(struct obs *o)
 {
 	char buf[SIZE_MAX_ + 50], want[SIZE_MAX_];
@@ -374,16 +287,16 @@ static void by_uring(struct obs *o)
 	long right = 0;
 
 	obs("peer pours", peer(o, op_pour, 0, COUNT));
-	if (!uring_open(&u))
+	if (!uring_open(&u, NULL))
 		return;
 	for (long i = 0; i < COUNT; i++) {
-		long len = uring_recv(&u, o->fd, buf, sizeof(buf));
+		long len = uring_request(&u, IORING_OP_RECV, o->fd, buf, sizeof(buf), MSG_DONTWAIT);
 
 		pattern(want, size_of(i), (uint64_t)i, 3);
 		right += len == (long)size_of(i) && !memcmp(buf, want, (size_t)len);
 	}
 	note("right: %ld", right);
-	note("one more: %ld", uring_recv(&u, o->fd, buf, sizeof(buf)));
+	obs("one more", uring_request(&u, IORING_OP_RECV, o->fd, buf, sizeof(buf), MSG_DONTWAIT));
 }
 
 /* --- sandboxes: reads and writes, and nothing else --- */

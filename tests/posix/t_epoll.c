@@ -419,18 +419,6 @@ static void sleeping_wait(struct obs *o)
 	note("waited: %d", now_ms() - start >= 55);
 }
 
-/* The peer's bytes come by another way all of a sudden: through stdio, which writes past every shim. */
-static long op_by_stdio(struct obs *o, long a, long b)
-{
-	FILE *f = fdopen(dup(o->fd), "w");
-	int n;
-
-	(void)a;
-	(void)b;
-	n = fprintf(f, "by stdio");
-	return fclose(f) ? -1 : n;
-}
-
 static void *late_stdio(void *arg)
 {
 	struct obs *o = arg;

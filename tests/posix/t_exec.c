@@ -288,39 +288,6 @@ static void turns_of(struct obs *o, const char *whose, int fd)
 	obs("peer", peer_done(o));
 }
 
-static void send_fd(int over, int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec v = { (void *)"x", 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	obs("passed", sendmsg(over, &m, 0));
-}
-
-static int recv_fd(int over)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char x;
-	struct iovec v = { &x, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(over, &m, 0) == 1 && CMSG_FIRSTHDR(&m))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
-	return fd;
-}
-
 /* A process that has the connection by being sent it, and not by having been forked. */
 static pid_t receiver(const struct obs *o, int *over)
 {
@@ -333,7 +300,7 @@ static pid_t receiver(const struct obs *o, int *over)
 	if (pid == 0) {
 		close(o->fd);
 		close(pair[0]);
-		_exit(turns(recv_fd(pair[1]), 50) == 50 ? 0 : 1);
+		_exit(turns(passed_fd(pair[1]), 50) == 50 ? 0 : 1);
 	}
 	close(pair[1]);
 	*over = pair[0];
@@ -362,7 +329,7 @@ static void every_way(struct obs *o)
 	obs("peer", peer_done(o));
 	turns_of(o, "the first one's", o->fd);
 	peer_start(o, op_echo, 50, 16);
-	send_fd(over, o->fd);
+	obs("passed", pass_fd(over, o->fd));
 	obs("receiver ends", obs_wait(pid));
 	obs("peer", peer_done(o));
 	close(o->fd);
@@ -670,17 +637,6 @@ static void freopened(struct obs *o)
 
 /* --- listeners that another program serves --- */
 
-static void echo_all(int fd)
-{
-	char buf[64];
-	ssize_t n;
-
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
-			break;
-	close(fd);
-}
-
 /* argv: --serve FD COUNT: that many callers of the listener, one after the other. */
 static int serve(char **argv)
 {
@@ -691,7 +647,7 @@ static int serve(char **argv)
 
 		if (fd < 0)
 			return errno;
-		echo_all(fd);
+		echo_until_end(fd);
 	}
 	return 0;
 }
@@ -810,7 +766,7 @@ static _Noreturn void serve_by_epoll(int lfd)
 			_exit(1);
 		fd = accept(lfd, NULL, NULL);
 		if (fd >= 0)
-			echo_all(fd);
+			echo_until_end(fd);
 	}
 }
 
@@ -825,7 +781,7 @@ static _Noreturn void serve_by_poll(int lfd)
 			_exit(1);
 		fd = accept(lfd, NULL, NULL);
 		if (fd >= 0)
-			echo_all(fd);
+			echo_until_end(fd);
 	}
 }
 
@@ -876,7 +832,7 @@ static void listener_leaked(struct obs *o)
 	obs("poll", poll(&p, 1, 50));
 	for (int i = 0; i < 3; i++) {
 		peer_start_text(o, op_call, 1, hex);
-		echo_all(accept(lfd, NULL, NULL));
+		echo_until_end(accept(lfd, NULL, NULL));
 		obs("answered", peer_done(o));
 	}
 	obs_poll(lfd, POLLIN);

@@ -209,17 +209,6 @@ static void readers_in_two_processes(struct obs *o)
 
 /* --- servers --- */
 
-static void serve(int fd)
-{
-	char buf[64];
-	ssize_t n;
-
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
-			break;
-	close(fd);
-}
-
 /* text: the server. `n` callers one after the other, `rounds` requests each. Returns how many answers were right. */
 static long op_callers(struct obs *o, long n, long rounds)
 {
@@ -255,7 +244,7 @@ static void prefork(struct obs *o)
 	for (int i = 0; i < 3; i++) {
 		pid[i] = obs_fork();
 		while (pid[i] == 0)
-			serve(accept(lfd, NULL, NULL));
+			echo_until_end(accept(lfd, NULL, NULL));
 	}
 	name_hex(hex, &at);
 	obs("answers", peer_text(o, op_callers, 30, hex));
@@ -287,7 +276,7 @@ static void prefork_epoll(struct obs *o)
 				epoll_wait(ep, &ev, 1, -1);
 				fd = accept(lfd, NULL, NULL);
 				if (fd >= 0)
-					serve(fd);
+					echo_until_end(fd);
 			}
 		}
 	}
@@ -346,7 +335,7 @@ static void a_child_for_each(struct obs *o, int n)
 		pid = obs_fork();
 		if (pid == 0) {
 			close(lfd);
-			serve(fd);
+			echo_until_end(fd);
 			_exit(0);
 		}
 		close(fd);
@@ -385,7 +374,7 @@ static void daemonized_server(struct obs *o)
 			if (write(ready[1], &pid, sizeof(pid)) != sizeof(pid))
 				_exit(1);
 			for (int i = 0; i < 5; i++)
-				serve(accept(lfd, NULL, NULL));
+				echo_until_end(accept(lfd, NULL, NULL));
 			_exit(0);
 		}
 		_exit(0);

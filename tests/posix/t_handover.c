@@ -94,40 +94,6 @@ enum start { BY_FORK, BY_VFORK, STATIC_BY_FORK, STATIC_BY_VFORK, RELATIVE, BY_PA
 
 static const char *const start_name[] = { "exec", "vfork and exec", "exec of a static one", "vfork and exec of a static one", "no exec", "passing" };
 
-static void pass(int over, int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec v = { (void *)"x", 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	if (sendmsg(over, &m, 0) != 1)
-		die("sendmsg");
-}
-
-static int passed(int over)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char x;
-	struct iovec v = { &x, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(over, &m, 0) == 1 && CMSG_FIRSTHDR(&m))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
-	return fd;
-}
-
 static struct answer tell(const struct program *p, char what, long n, long at)
 {
 	struct order o = { what, n, at };
@@ -177,7 +143,7 @@ static struct program begin(const struct obs *o, enum start how)
 		if (how == BY_PASSING) {
 			close(o->fd);
 			close(pair[0]);
-			mine = passed(pair[1]);
+			mine = passed_fd(pair[1]);
 		}
 		if (how == RELATIVE || how == BY_PASSING)
 			_exit(obey(mine, to[0], from[1]));
@@ -188,7 +154,8 @@ static struct program begin(const struct obs *o, enum start how)
 	close(from[1]);
 	close(pair[1]);
 	if (how == BY_PASSING)
-		pass(pair[0], o->fd);
+		if (pass_fd(pair[0], o->fd) != 1)
+			die("sendmsg");
 	close(pair[0]);
 	p.to = to[1];
 	p.from = from[0];

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* ring: yes */
 /* io_uring beside the socket calls: rings set up by number, requests on connections that were there before and on later ones. */
-#include "obs.h"
+#include "obs_uring.h"
 
-#include <linux/io_uring.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #ifdef URING_INLINED /* as liburing's own, when it is linked into the program */
-static long uring_call(long nr, long a, long b, long c, long d)
+static long inlined(long nr, long a, long b, long c, long d)
 {
 	long rc;
 #if defined(__x86_64__)
@@ -39,78 +37,20 @@ static long uring_call(long nr, long a, long b, long c, long d)
 	errno = rc < 0 ? (int)-rc : 0;
 	return rc < 0 ? -1 : rc;
 }
+#define CALL inlined
 #else
-static long uring_call(long nr, long a, long b, long c, long d)
-{
-	return syscall(nr, a, b, c, d, 0L, 0L);
-}
+#define CALL NULL
 #endif
-
-struct uring {
-	int fd;
-	unsigned int *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
-	struct io_uring_sqe *sqes;
-	struct io_uring_cqe *cqes;
-};
-
-static bool uring_open(struct uring *u)
-{
-	struct io_uring_params p = { 0 };
-	char *sq, *cq;
-
-	u->fd = (int)uring_call(SYS_io_uring_setup, 8, (long)&p, 0, 0);
-	if (u->fd < 0) {
-		note("no io_uring here");
-		return false;
-	}
-	sq = mmap(NULL, p.sq_off.array + p.sq_entries * sizeof(unsigned int), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQ_RING);
-	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*u->cqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_CQ_RING);
-	u->sqes = mmap(NULL, p.sq_entries * sizeof(*u->sqes), PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, IORING_OFF_SQES);
-	if (sq == MAP_FAILED || cq == MAP_FAILED || u->sqes == MAP_FAILED)
-		die("mmap");
-	u->sq_tail = (unsigned int *)(sq + p.sq_off.tail);
-	u->sq_mask = (unsigned int *)(sq + p.sq_off.ring_mask);
-	u->sq_array = (unsigned int *)(sq + p.sq_off.array);
-	u->cq_head = (unsigned int *)(cq + p.cq_off.head);
-	u->cq_tail = (unsigned int *)(cq + p.cq_off.tail);
-	u->cq_mask = (unsigned int *)(cq + p.cq_off.ring_mask);
-	u->cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
-	return true;
-}
-
-/* One request, and its result. */
-static long request(struct uring *u, int op, int fd, void *addr, unsigned int len, unsigned int flags)
-{
-	unsigned int tail = *u->sq_tail, at = tail & *u->sq_mask, head = *u->cq_head;
-	long rc;
-
-	memset(&u->sqes[at], 0, sizeof(u->sqes[at]));
-	u->sqes[at].opcode = (uint8_t)op;
-	u->sqes[at].fd = fd;
-	u->sqes[at].addr = (uint64_t)(uintptr_t)addr;
-	u->sqes[at].len = len;
-	u->sqes[at].msg_flags = flags;
-	u->sq_array[at] = at;
-	__atomic_store_n(u->sq_tail, tail + 1, __ATOMIC_RELEASE);
-	if (uring_call(SYS_io_uring_enter, u->fd, 1, 1, IORING_ENTER_GETEVENTS) < 0)
-		return -1;
-	if (__atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE) == head)
-		die("no completion");
-	rc = u->cqes[head & *u->cq_mask].res;
-	__atomic_store_n(u->cq_head, head + 1, __ATOMIC_RELEASE);
-	errno = rc < 0 ? (int)-rc : 0;
-	return rc < 0 ? -1 : rc;
-}
 
 static void there_and_back(struct obs *o, struct uring *u)
 {
 	char buf[100];
 
 	for (int i = 0; i < 30; i++) {
-		obs("uring send", request(u, IORING_OP_SEND, o->fd, (void *)"by uring", 8, 0));
+		obs("uring send", uring_request(u, IORING_OP_SEND, o->fd, (void *)"by uring", 8, 0));
 		obs("peer recv", peer(o, op_recv, 100, 0));
 		peer_text(o, op_puts, 0, "to uring");
-		obs_bytes("uring recv", buf, request(u, IORING_OP_RECV, o->fd, buf, sizeof(buf), 0));
+		obs_bytes("uring recv", buf, uring_request(u, IORING_OP_RECV, o->fd, buf, sizeof(buf), 0));
 		obs_send(o->fd, "ordinary", 0);
 		obs("peer recv", peer(o, op_recv, 100, 0));
 		peer_text(o, op_puts, 0, "ordinary");
@@ -122,14 +62,14 @@ static void while_hot(struct obs *o)
 {
 	struct uring u;
 
-	if (!uring_open(&u))
+	if (!uring_open(&u, CALL))
 		return;
 	there_and_back(o, &u);
 	if (o->kind & TCP)
 		obs_names("both", o->fd);
 	peer(o, op_close, 0, 0);
 	if (o->type != SOCK_DGRAM)
-		obs("uring recv at the end", request(&u, IORING_OP_RECV, o->fd, (char[4]){ 0 }, 4, 0));
+		obs("uring recv at the end", uring_request(&u, IORING_OP_RECV, o->fd, (char[4]){ 0 }, 4, 0));
 }
 
 static void with_data_waiting(struct obs *o)
@@ -140,9 +80,9 @@ static void with_data_waiting(struct obs *o)
 	peer_text(o, op_puts, 0, "0123456789");
 	settle(o->fd);
 	obs_recv(o->fd, 3, 0);
-	if (!uring_open(&u))
+	if (!uring_open(&u, CALL))
 		return;
-	obs_bytes("uring recv", buf, request(&u, IORING_OP_RECV, o->fd, buf, 4, 0));
+	obs_bytes("uring recv", buf, uring_request(&u, IORING_OP_RECV, o->fd, buf, 4, 0));
 	obs_recv(o->fd, 100, 0);
 	there_and_back(o, &u);
 }
@@ -165,7 +105,7 @@ static void accepts(struct obs *o)
 	struct uring u;
 	char buf[10];
 
-	if (!uring_open(&u))
+	if (!uring_open(&u, CALL))
 		return;
 	m = listener(kind, 5, &after);
 	for (int i = 0; i < 2; i++) {
@@ -175,10 +115,10 @@ static void accepts(struct obs *o)
 		name_hex(hex, at);
 		peer(o, op_fresh, (long)kind, 0);
 		obs("peer connects", peer_text(o, op_connect_to, 0, hex));
-		s = (int)request(&u, IORING_OP_ACCEPT, i ? m : l, NULL, 0, 0);
+		s = (int)uring_request(&u, IORING_OP_ACCEPT, i ? m : l, NULL, 0, 0);
 		obs("uring accept", s >= 0);
 		peer_text(o, op_puts, 0, "hello");
-		obs_bytes("uring recv", buf, request(&u, IORING_OP_RECV, s, buf, sizeof(buf), 0));
+		obs_bytes("uring recv", buf, uring_request(&u, IORING_OP_RECV, s, buf, sizeof(buf), 0));
 		c = o->fd;
 		o->fd = s;
 		warm(o);
@@ -199,7 +139,7 @@ static void in_a_set(struct obs *o)
 	peer_text(o, op_puts, 0, "x");
 	obs("epoll_wait", epoll_wait(ep, &ev, 1, 3000));
 	obs_recv(o->fd, 10, 0);
-	if (!uring_open(&u))
+	if (!uring_open(&u, CALL))
 		return;
 	obs("epoll_wait", epoll_wait(ep, &ev, 1, 0));
 	there_and_back(o, &u);
