@@ -112,7 +112,10 @@ INTERPOSE(int, epoll_ctl, (int set, int op, int fd, struct epoll_event *event))
 
 	gn_enter();
 	gn_begin();
-	rc = gn_epoll_ctl(set, op, fd, event);
+	if (op == EPOLL_CTL_DEL)
+		rc = gn_epoll_ctl(set, op, fd, NULL); /* the kernel does not look at it */
+	else
+		rc = gn_is_nowhere(event, 1) ? -EFAULT : gn_epoll_ctl(set, op, fd, event);
 	gn_end();
 	return (int)gn_ret(rc);
 }
@@ -156,7 +159,7 @@ INTERPOSE(int, epoll_pwait2,
 	int rc;
 
 	gn_enter_point();
-	so = set_find(set);
+	so = timeout && gn_is_nowhere(timeout, 1) ? NULL : set_find(set); /* libc reads the others' */
 	if (!so)
 		return gn_real.epoll_pwait2(set, events, max, timeout, mask);
 	rc = gn_epoll_pwait(so, set, events, max, timeout, mask);

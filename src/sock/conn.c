@@ -459,10 +459,12 @@ int gn_getname(struct gn_sock *so, int fd, struct sockaddr *addr, socklen_t *len
 			return rc;
 	} else if (peer && gn_tcp_is_over(so, fd))
 		return -ENOTCONN;
-	if (!addr || !len)
+	if (gn_is_nowhere(len, 1))
 		return -EFAULT;
 	if ((int)*len < 0)
 		return -EINVAL;
+	if (gn_is_nowhere(addr, *len))
+		return -EFAULT;
 	gn_name_out(so, addr, len, peer);
 	return 0;
 }

@@ -126,7 +126,9 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 {
 	int on;
 
-	if (request == FIONBIO && arg) {
+	if (gn_is_nowhere(arg, 1))
+		return (int)gn_neg(gn_real.ioctl(fd, request, arg));
+	if (request == FIONBIO) {
 		memcpy(&on, arg, sizeof on);
 		if (so->private_fd < 0) {
 			int rc = (int)gn_neg(gn_real.ioctl(fd, request, arg));
@@ -137,25 +139,25 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 		nonblock_note(so, on);
 		return 0;
 	}
-	if (request == SIOCATMARK && arg && so->ep->type == SOCK_STREAM && gn_rx_shared(so))
+	if (request == SIOCATMARK && so->ep->type == SOCK_STREAM && gn_rx_shared(so))
 		return at_mark(so, fd, arg);
-	if (request == FIONREAD && arg && gn_is_stream_like(so->ep) && gn_rx_shared(so)) {
+	if (request == FIONREAD && gn_is_stream_like(so->ep) && gn_rx_shared(so)) {
 		on = gn_unread(so, fd);
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}
-	if (request == FIONREAD && arg && so->dgram && gn_rx_shared(so))
+	if (request == FIONREAD && so->dgram && gn_rx_shared(so))
 		return gn_dgram_unread(so, fd, arg);
-	if (request == SIOCOUTQ && arg && so->dgram)
+	if (request == SIOCOUTQ && so->dgram)
 		return gn_dgram_unsent(so, fd, arg);
-	if (request == SIOCOUTQ && arg && gn_tx_shared(so)) {
+	if (request == SIOCOUTQ && gn_tx_shared(so)) {
 		gn_tx_lock(so, fd);
 		on = (int)(so->tx.size - (uint32_t)GN_MAX(gn_ring_space(&so->ep->tx.ring, &so->tx), (int64_t)0));
 		gn_unlock(&so->ep->tx.lock);
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}
-	if (request == FIONREAD && arg && gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_ioctl(fd, FIONREAD, &on) == 0) {
+	if (request == FIONREAD && gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_ioctl(fd, FIONREAD, &on) == 0) {
 		on = gn_urgent_unread(so, fd, on);
 		memcpy(arg, &on, sizeof on);
 		return 0;

@@ -245,12 +245,18 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 {
 	struct gn_epset *set = so->set;
 	uint64_t deadline = gn_deadline_of(timeout), until;
+	struct epoll_event one;
 	bool moved;
 	int n;
 
-	(void)fd;
+	if (gn_is_nowhere(events, 1) && !gn_is_beyond(events) && max > 0) { /* the kernel finds out when there is something to tell */
+		n = gn_epoll_pwait(so, fd, &one, 1, timeout, mask);
+		return n > 0 ? -EFAULT : n;
+	}
 	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events) || !gn_timeout_is_valid(timeout))
 		return -EINVAL;
+	if (gn_is_nowhere(events, 1))
+		return -EFAULT;
 	if (unlikely(set->shared))
 		gn_epset_own_bells(set);
 	do {

@@ -406,6 +406,8 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 
 	if (msg->msg_name && (int)msg->msg_namelen < 0)
 		return -EINVAL;
+	if (msg->msg_name && gn_is_nowhere(msg->msg_name, msg->msg_namelen))
+		return -EFAULT;
 	if (total < 0)
 		return total;
 	rc = gn_is_no_control(msg);
@@ -582,6 +584,8 @@ int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int c
 	if (!gn_timeout_is_valid(timeout))
 		return -EINVAL;
 	rc = error_first(so, fd, flags);
+	if (rc >= 0 && gn_is_nowhere(msgs, count))
+		return -EFAULT;
 	while (rc >= 0 && done < count && done < IOV_MAX) {
 		rc = gn_recvmsg(so, fd, &msgs[done].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (rc < 0)

@@ -107,7 +107,12 @@ static void timeout_note(struct gn_ep *ep, int name, const void *value, socklen_
 	if (len < sizeof tv)
 		return;
 	memcpy(&tv, value, sizeof tv);
-	ns = (uint64_t)tv.tv_sec * GN_NS_PER_S + (uint64_t)tv.tv_usec * 1000;
+	if (tv.tv_sec < 0)
+		ns = 1; /* over when it begins */
+	else if (__builtin_mul_overflow((uint64_t)tv.tv_sec, GN_NS_PER_S, &ns) || ns > UINT64_MAX / 2)
+		ns = 0; /* for ever, to the kernel too */
+	else
+		ns += (uint64_t)tv.tv_usec * 1000;
 	atomic_store(name == SO_RCVTIMEO ? &ep->rcvtimeo_ns : &ep->sndtimeo_ns, ns);
 }
 

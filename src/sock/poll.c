@@ -55,8 +55,8 @@ static bool may_move(const struct gn_sock *so)
 bool gn_poll_concerns(const struct pollfd *fds, nfds_t count)
 {
 	if (unlikely(atomic_load_explicit(&gn_world.queued, memory_order_relaxed)))
-		return true;
-	for (nfds_t i = 0; i < count; i++) {
+		return !gn_is_nowhere(fds, count);
+	for (nfds_t i = 0; i < count && !gn_is_nowhere(fds, count); i++) {
 		struct gn_sock *so = gn_followed(gn_get(fds[i].fd), fds[i].fd);
 		bool yes;
 
@@ -457,6 +457,8 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 
 bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x)
 {
+	if ((r && gn_is_nowhere(r, 1)) || (w && gn_is_nowhere(w, 1)) || (x && gn_is_nowhere(x, 1)))
+		return false;
 	for (int fd = 0; fd < count; fd++) {
 		struct pollfd p = {fd, 0, 0};
 

@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 #include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 
 static void combinations(struct obs *o)
 {
@@ -322,6 +324,39 @@ static void unbound_listeners(struct obs *o)
 	close(fd);
 }
 
+/* The same for what calls are told besides buffers. */
+static void structures_in_the_first_page(struct obs *o)
+{
+	volatile uintptr_t sixteen = 16;
+	void *nowhere = (void *)sixteen;
+	struct epoll_event ev = { .events = EPOLLIN };
+	char buf[16];
+	struct iovec iov = { buf, 4 };
+	struct msghdr named = { .msg_name = nowhere, .msg_namelen = 16, .msg_iov = &iov, .msg_iovlen = 1 };
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int set = epoll_create1(0);
+
+	obs("FIONREAD", ioctl(o->fd, FIONREAD, nowhere));
+	obs("FIONBIO", ioctl(o->fd, FIONBIO, nowhere));
+	obs("setsockopt", setsockopt(o->fd, SOL_SOCKET, SO_KEEPALIVE, nowhere, sizeof(int)));
+	obs("getsockname", getsockname(o->fd, nowhere, &len));
+	obs("its length", getsockname(o->fd, (struct sockaddr *)&sa, nowhere));
+	obs("sendmsg's name", sendmsg(o->fd, &named, 0));
+	obs("recvmmsg", recvmmsg(o->fd, nowhere, 1, MSG_DONTWAIT, NULL));
+	obs("poll", poll(nowhere, 1, 0));
+	obs("select", select(o->fd + 1, nowhere, NULL, NULL, &(struct timeval){ 0, 0 }));
+	obs("epoll_ctl", epoll_ctl(set, EPOLL_CTL_ADD, o->fd, nowhere));
+	epoll_ctl(set, EPOLL_CTL_ADD, o->fd, &ev);
+	obs("epoll_wait, nothing", epoll_wait(set, nowhere, 1, 0));
+	peer_text(o, op_puts, 0, "news");
+	settle(o->fd);
+	obs("epoll_wait", epoll_wait(set, nowhere, 1, 0));
+	obs("EPOLL_CTL_DEL", epoll_ctl(set, EPOLL_CTL_DEL, o->fd, nowhere));
+	obs_recv(o->fd, 10, 0);
+	close(set);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -331,6 +366,7 @@ int main(int argc, char **argv)
 		{ "wrong families", wrong_families, SOLO, 0 },
 		{ "not a socket", not_a_socket, SOLO, 0 },
 		{ "not connected", unconnected, SOLO, 0 },
+		{ "structures in the first page", structures_in_the_first_page, STREAM | SEQ | DGRAM, 0 },
 		{ "already connected", already_connected, STREAM, 0 },
 		{ "bad counts", bad_counts, STREAM, 0 },
 		{ "bad pointers", bad_pointers, STREAM | DGRAM, 0 },

@@ -125,6 +125,24 @@ static void odd_timeouts(struct obs *o)
 	show_timeout(o->fd, SO_SNDTIMEO);
 }
 
+/* More than can be counted is for ever. */
+static void endless_timeouts(struct obs *o)
+{
+	static const time_t seconds[] = { INT64_MAX, INT64_MAX / 1000000, UINT64_MAX / 1000000000 + 1, UINT64_MAX / 1000000000 };
+	const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
+	char c;
+
+	count_signal(SIGALRM, 0);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(*seconds); i++) {
+		struct timeval tv = { seconds[i], 0 };
+
+		obs("SO_RCVTIMEO", setsockopt(o->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+		obs("recv", recv(o->fd, &c, 1, 0));
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+}
+
 static void accept_timeout(struct obs *o)
 {
 	static const uint32_t kinds[] = { TCP4, TCP6, UNIXP, UNIXA };
@@ -384,6 +402,7 @@ int main(int argc, char **argv)
 		{ "SO_SNDTIMEO", send_timeout, STREAM, 0 },
 		{ "timeouts belong to the socket", timeouts_are_shared_by_copies, STREAM | UDP4, 0 },
 		{ "odd timeouts", odd_timeouts, STREAM, COLD_ONLY },
+		{ "endless timeouts", endless_timeouts, STREAM | SEQ | DGRAM, 0 },
 		{ "SO_RCVTIMEO of a listener", accept_timeout, SOLO, 0 },
 		{ "a signal interrupts recv", recv_eintr, STREAM | DGRAM | SEQP, 0 },
 		{ "SA_RESTART restarts recv", recv_restart, STREAM | DGRAM | SEQP, 0 },
