@@ -3,6 +3,7 @@
 /* epoll among several: sets, threads and processes that share a connection; registrations that come and go while somebody sleeps. */
 #include "obs.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
@@ -860,9 +861,11 @@ static void before_fork(void)
 	if (!quiesce.on)
 		return;
 	__atomic_store_n(&quiesce.stop, true, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&quiesce.stopped, __ATOMIC_ACQUIRE))
+	while (!__atomic_load_n(&quiesce.stopped, __ATOMIC_ACQUIRE)) {
 		if (now_ms() > end)
 			die("a thread that does not come back from its call");
+		sched_yield();
+	}
 }
 
 static void after_fork(void)
@@ -882,8 +885,10 @@ static void *until_told(void *arg)
 		ep_add(quiesce.ep, fd, EPOLLIN, 7);
 		epoll_wait(quiesce.ep, &ev, 1, 0);
 		close(fd);
-		while (__atomic_load_n(&quiesce.stop, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&quiesce.stop, __ATOMIC_ACQUIRE)) {
 			__atomic_store_n(&quiesce.stopped, true, __ATOMIC_RELEASE);
+			sched_yield();
+		}
 	}
 	return NULL;
 }
