@@ -228,7 +228,7 @@ INTERPOSE(int, pidfd_getfd, (int process, int fd, unsigned int flags))
 static int dup_from(int fd, int cmd, long arg)
 {
 	GN_INSIDE;
-	return gn_is_hidden(fd) ? -EBADF : gn_dup(fd, cmd, arg);
+	return gn_dup(fd, cmd, arg);
 }
 
 static int fcntl_any(int fd, int cmd, long arg)
@@ -236,7 +236,9 @@ static int fcntl_any(int fd, int cmd, long arg)
 	struct gn_sock *so = gn_fd_get(fd);
 	int rc;
 
-	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+	if (unlikely(!so && gn_is_hidden(fd)))
+		rc = -EBADF;
+	else if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
 		rc = dup_from(fd, cmd, arg);
 	else
 		rc = so ? gn_fcntl(so, fd, cmd, arg) : (int)gn_neg(gn_real.fcntl(fd, cmd, arg));

@@ -402,10 +402,10 @@ int gn_dup2(int from, int to, int flags, bool three)
 		return dup2_sandboxed(from, to, flags, three);
 	if (gn_is_vfork_child())
 		return dup2_lent(from, to, flags, three);
-	if (from == to)
-		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (gn_is_hidden(from))
 		return -EBADF;
+	if (from == to)
+		return (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	rc = is_used(to) ? dup2_error(from, to, flags) : 0;
 	if (rc < 0)
 		return rc;

@@ -292,12 +292,36 @@ static void what_kind_of_file(struct obs *o)
 	note("socket: %d size %ld", S_ISSOCK(st.st_mode), (long)st.st_size);
 }
 
+/* A library's own descriptors are nobody else's: a program that goes through all numbers finds what it has opened. */
+static void numbers_in_use(struct obs *o)
+{
+	int l = socket(domain_of(o->kind), o->type, 0), ep = epoll_create1(0), open = 0, copied = 0, changed = 0, kept = 0;
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	listen(l, 5);
+	epoll_ctl(ep, EPOLL_CTL_ADD, o->fd, &ev);
+	epoll_ctl(ep, EPOLL_CTL_ADD, l, &ev);
+	obs("epoll_wait", epoll_wait(ep, &ev, 1, 0) <= 1);
+	for (int fd = 0; fd < 2048; fd++) {
+		int flags = fcntl(fd, F_GETFD), status = fcntl(fd, F_GETFL);
+
+		open += flags >= 0;
+		copied += dup2(fd, fd) == fd;
+		changed += flags >= 0 && fcntl(fd, F_SETFD, flags) == 0;
+		kept += status >= 0 && fcntl(fd, F_SETFL, status) == 0;
+	}
+	note("open %d, copied %d, changed %d, kept %d", open, copied, changed, kept);
+	close(l);
+	close(ep);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
 		{ "copies are the same socket", copies_are_the_same_socket, STREAM, THREADS },
 		{ "status flags are shared, descriptor flags are not", status_flags_are_shared, STREAM | UDP4 | DGPAIR, 0 },
 		{ "dup2 over another file", over_another, STREAM, 0 },
+		{ "numbers in use", numbers_in_use, STREAM, 0 },
 		{ "the lowest number", lowest_numbers, SOLO, 0 },
 		{ "close_range", close_ranges, STREAM, 0 },
 		{ "everything is closed, then new sockets", close_everything, TCP4 | TCP6 | UNIXP, 0 },
