@@ -15,6 +15,7 @@
 #include "sock/sleep.h"
 
 #define PORT_TRIES 32
+#define MEANWHILE 3 /* beside 0, 1 and GN_PEER_AGAIN */
 
 static uint32_t any_number(void)
 {
@@ -157,25 +158,40 @@ static int put_one(int fd, int u)
 	return gn_sys_dup3(u, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
 }
 
-/* A number that the table knows no longer was closed meanwhile, and may be another file's. */
-int gn_put_under(struct gn_sock *so, int fd, int u)
+/* A number that the table knows no longer was closed meanwhile, and may be another file's. What fails does not keep the others from following. */
+static int put_under(struct gn_sock *so, int fd, int u)
 {
-	bool lent = gn_is_vfork_child(), known = !lent && atomic_load(&gn_world.table[fd]) == so;
-	int rc = lent || known ? put_one(fd, u) : 0;
+	bool lent = gn_is_vfork_child(), known = !lent && (uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]) == so;
+	int rc = lent || known ? put_one(fd, u) : 0, other_rc;
 
 	if (lent)
 		gn_lent_change(fd);
-	for (uint32_t other = 0; !lent && so->fds > known && other < gn_world.used_fds && rc >= 0; other++)
-		if ((int)other != fd && atomic_load(&gn_world.table[other]) == so)
-			rc = put_one((int)other, u);
+	for (uint32_t other = 0; !lent && so->fds > known && other < gn_world.used_fds; other++) {
+		if ((int)other == fd || atomic_load(&gn_world.table[other]) != so)
+			continue;
+		other_rc = put_one((int)other, u);
+		rc = rc < 0 ? rc : other_rc;
+	}
 	if (!lent && so->after >= 0)
 		put_one(so->after, u);
 	gn_sys_close(u);
 	return rc < 0 ? rc : 0;
 }
 
-int gn_swap_in(struct gn_sock *so, int fd, int u)
+int gn_put_under(struct gn_sock *so, int fd, int u)
 {
+	int rc;
+
+	gn_connecting_begin(so);
+	rc = put_under(so, fd, u);
+	gn_connecting_end(so);
+	return rc;
+}
+
+static int swap_in(struct gn_sock *so, int fd, int u)
+{
+	int rc;
+
 	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
 		gn_sys_fcntl(u, F_SETFL, O_RDWR);
 	gn_options_replay(so, u);
@@ -185,7 +201,22 @@ int gn_swap_in(struct gn_sock *so, int fd, int u)
 		if (so->hold_fd >= 0)
 			gn_hide(so->hold_fd);
 	}
-	return gn_put_under(so, fd, u);
+	rc = put_under(so, fd, u);
+	if (rc < 0) {
+		gn_unhide_close(&so->hold_fd);
+		gn_watches_to_kernel(so);
+	}
+	return rc;
+}
+
+int gn_swap_in(struct gn_sock *so, int fd, int u)
+{
+	int rc;
+
+	gn_connecting_begin(so);
+	rc = swap_in(so, fd, u);
+	gn_connecting_end(so);
+	return rc;
 }
 
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
@@ -199,7 +230,7 @@ void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct
 
 static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr *from, const struct gn_addr *dest)
 {
-	int rc = gn_swap_in(so, fd, u);
+	int rc = swap_in(so, fd, u);
 
 	if (rc < 0)
 		return rc;
@@ -208,34 +239,64 @@ static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr
 	return 1;
 }
 
-/* 1: connected by the private face. 0: take the public one. */
-static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
+/* To be asked when no fork and no other connect() of this socket goes on. 1: the private face may be called; 0: the public one, and so->ep says
+ * why; MEANWHILE: another thread has connected it, or is about to. */
+static int may_call(struct gn_sock *so, int fd)
+{
+	if (atomic_load(&so->ep->state) != GN_UNCONN || gn_flag(so->ep, GN_EP_EMULATED) || gn_queue_waits(so))
+		return MEANWHILE;
+	if (!gn_ep_is_alone(so->ep)) {
+		gn_why(so->ep, GN_WHY_SHARED);
+		return 0;
+	}
+	if (!gn_fd_is_allowed(fd)) { /* nothing can be put there */
+		gn_why(so->ep, GN_WHY_SCARCE);
+		return 0;
+	}
+	return 1;
+}
+
+/* gn_connecting_begin() has been said. */
+static int call_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 {
 	struct gn_addr from;
 	struct gn_name full;
-	int u, rc;
+	int rc = may_call(so, fd), u;
+
+	if (rc != 1)
+		return rc;
+	u = private_connect(so, dest, &from, &full);
+	if (u < 0) {
+		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
+		return 0;
+	}
+	if (unlikely(full.len)) {
+		gn_connecting_end(so); /* it may sleep */
+		rc = gn_queue_enter(so, fd, u, &full, &from, dest);
+		gn_connecting_begin(so);
+		if (rc != 1)
+			return rc;
+		rc = may_call(so, fd);
+		if (rc != 1) {
+			gn_sys_close(u);
+			return rc;
+		}
+	}
+	return put_connected(so, fd, u, &from, dest);
+}
+
+/* 1: connected by the private face. 0: take the public one. MEANWHILE: as may_call(). */
+static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
+{
+	int rc;
 
 	if (!gn_addr_is_local(dest)) {
 		gn_why(so->ep, GN_WHY_REMOTE);
 		return 0;
 	}
-	if (!gn_ep_is_alone(so->ep)) {
-		gn_why(so->ep, GN_WHY_SHARED);
-		return 0;
-	}
 	gn_connecting_begin(so);
-	u = private_connect(so, dest, &from, &full);
-	if (unlikely(u >= 0 && full.len)) {
-		gn_connecting_end(so);
-		rc = gn_queue_enter(so, fd, u, &full, &from, dest);
-		if (rc != 1)
-			return rc;
-		gn_connecting_begin(so);
-	}
-	rc = u < 0 ? 0 : put_connected(so, fd, u, &from, dest);
+	rc = call_private(so, fd, dest);
 	gn_connecting_end(so);
-	if (u < 0)
-		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
 	return rc;
 }
 
@@ -365,6 +426,8 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 		return connect_again(so, fd, addr);
 	if (gn_is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
 		rc = connect_inet(so, fd, addr, len);
+	if (rc == MEANWHILE)
+		return gn_connect(so, fd, addr, len);
 	if (rc < 0)
 		return rc;
 	if (rc == 1) {

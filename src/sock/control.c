@@ -36,6 +36,7 @@ int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg)
 {
 	int rc;
 
+	gn_connecting_pass(so);
 	switch (cmd) {
 	case F_SETFL:
 		return setfl(so, fd, arg);
@@ -126,6 +127,7 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 {
 	int on;
 
+	gn_connecting_pass(so);
 	if (gn_is_nowhere(arg, 1))
 		return (int)gn_neg(gn_real.ioctl(fd, request, arg));
 	if (request == FIONBIO) {

@@ -262,7 +262,7 @@ static bool bell_is_relied_on(struct gn_sock *so, int fd)
 		return false;
 	gn_dgram_park(d);
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
-		records |= gn_pair_rx_lane(p) != GN_LANE_KERNEL && gn_pair_has(p);
+		records |= atomic_load(&p->sh->rx_open) && gn_pair_has(p);
 	return records && !is_something_behind(fd);
 }
 

@@ -249,12 +249,12 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 	bool moved;
 	int n;
 
-	if (gn_is_nowhere(events, 1) && !gn_is_beyond(events) && max > 0) { /* the kernel finds out when there is something to tell */
+	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events) || !gn_timeout_is_valid(timeout))
+		return -EINVAL;
+	if (gn_is_nowhere(events, 1) && !gn_is_beyond(events)) { /* the kernel finds out when there is something to tell */
 		n = gn_epoll_pwait(so, fd, &one, 1, timeout, mask);
 		return n > 0 ? -EFAULT : n;
 	}
-	if (max <= 0 || max > (int)(INT32_MAX / sizeof *events) || !gn_timeout_is_valid(timeout))
-		return -EINVAL;
 	if (gn_is_nowhere(events, 1))
 		return -EFAULT;
 	if (unlikely(set->shared))

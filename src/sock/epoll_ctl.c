@@ -149,6 +149,7 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 		gn_unlock(&set->set->lock);
 	}
 	if (so && set) {
+		gn_connecting_pass(so);
 		gn_lock(&gn_watch_lists);
 		gn_lock(&set->set->lock);
 		rc = ctl_ours(set->set, so, op, fd, event);
@@ -160,8 +161,8 @@ int gn_epoll_ctl(int setfd, int op, int fd, struct epoll_event *event)
 			gn_epset_poke(set->set);
 	} else {
 		rc = gn_is_hidden(fd) ? -EBADF : gn_sys_epoll_ctl(setfd, op, fd, event);
-		if (rc == 0 && op == EPOLL_CTL_ADD && set)
-			gn_epset_inner(set->set, fd);
+		if (rc == 0 && op != EPOLL_CTL_MOD && set)
+			gn_epset_inner(set->set, fd, op == EPOLL_CTL_ADD);
 	}
 	if (set)
 		gn_put(set);

@@ -50,6 +50,7 @@ uint64_t gn_epset_sync(struct gn_epset *set)
 	bool any = false;
 	uint64_t count = 1;
 
+	gn_epset_own_bells(set);
 	gn_lock(&set->lock);
 	if (!set->outer && set->emulated)
 		gn_watches_outer(set);
@@ -89,21 +90,32 @@ void gn_epset_poke(struct gn_epset *set)
 	gn_unlock(&set->lock);
 }
 
-void gn_epset_inner(struct gn_epset *set, int fd)
+/* set->lock is held. */
+static void inner_forget(struct gn_epset *set, int fd)
+{
+	for (int i = 0; i < set->inner_count; i++)
+		if (set->inner[i] == fd)
+			set->inner[i--] = set->inner[--set->inner_count];
+}
+
+void gn_epset_inner(struct gn_epset *set, int fd, bool added)
 {
 	struct gn_sock *in = gn_get_kind(fd, GN_KIND_EPOLL);
 
 	if (!in)
 		return;
-	gn_epset_sync(in->set);
+	if (added)
+		gn_epset_sync(in->set);
 	gn_lock(&set->lock);
-	if (set->inner_count < GN_INNER)
+	inner_forget(set, fd);
+	if (added && set->inner_count < GN_INNER)
 		set->inner[set->inner_count++] = fd;
 	gn_unlock(&set->lock);
 	gn_put(in);
 }
 
-uint64_t gn_inner_sync(struct gn_epset *set)
+/* No deeper than the kernel lets sets be nested: a number may have become another set's. */
+static uint64_t inner_sync(struct gn_epset *set, int depth)
 {
 	uint64_t nap_ns = UINT64_MAX;
 
@@ -112,12 +124,17 @@ uint64_t gn_inner_sync(struct gn_epset *set)
 
 		if (!in)
 			continue;
-		if (in->set->inner_count && in->set != set)
-			nap_ns = GN_MIN(nap_ns, gn_inner_sync(in->set));
+		if (in->set->inner_count && depth < GN_NESTED)
+			nap_ns = GN_MIN(nap_ns, inner_sync(in->set, depth + 1));
 		nap_ns = GN_MIN(nap_ns, gn_epset_sync(in->set));
 		gn_put(in);
 	}
 	return nap_ns;
+}
+
+uint64_t gn_inner_sync(struct gn_epset *set)
+{
+	return inner_sync(set, 1);
 }
 
 uint64_t gn_set_sync(int fd)

@@ -32,6 +32,7 @@
 
 #define GN_EPOLL_NAP_NS GN_NS_PER_MS /* between looks for what no bell will tell of */
 #define GN_INNER 8
+#define GN_NESTED 5 /* EP_MAX_NESTS + 1 of the kernel */
 #define GN_HEARD 32
 #define GN_EPOLL_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
@@ -169,7 +170,7 @@ int gn_ready_watch(struct gn_epset *set, int op); /* adds set->ready to the bell
 void gn_epset_poke(struct gn_epset *set);    /* gn_epset_wake(): a registration changed */
 /* Makes what the kernel shows of an outer set true; for how long who sleeps may rely on it, or UINT64_MAX. */
 uint64_t gn_epset_sync(struct gn_epset *set);
-void gn_epset_inner(struct gn_epset *set, int fd); /* fd is a set that was added to this one */
+void gn_epset_inner(struct gn_epset *set, int fd, bool added); /* fd, if it is a set, was added to this one, or deleted */
 uint64_t gn_inner_sync(struct gn_epset *set); /* of all sets in this one */
 
 #endif

@@ -73,7 +73,7 @@ void gn_before_exec(void)
 }
 
 /* Sources of dup2 in the file actions of posix_spawn: inherited in spite of FD_CLOEXEC. */
-static _Atomic uint64_t spawn_sources[GN_TABLE_MAX / 64];
+static GN_BULK _Atomic uint64_t spawn_sources[GN_TABLE_MAX / 64];
 
 void gn_spawn_source(int fd)
 {

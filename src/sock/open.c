@@ -412,6 +412,8 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (gn_is_hidden(to) && !make_way(to))
 		return -EMFILE;
 	so = gn_get_any(from);
+	if (so)
+		gn_connecting_pass(so);
 	if (so && so->kind == GN_KIND_SOCK && to <= 2)
 		so = leave_to_stdio(so, from);
 	gn_table_clear(to);

@@ -254,8 +254,9 @@ int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *v
 	socklen_t now_len = sizeof now;
 	int rc;
 
-	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_is_nowhere(value, len))
-		return -EFAULT;
+	gn_connecting_pass(so);
+	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_is_nowhere(value, 1))
+		return (int)len < (int)sizeof(int) ? -EINVAL : -EFAULT; /* the length is looked at first */
 	if (gn_flag(so->ep, GN_EP_EMULATED))
 		return set_emulated(so, fd, level, name, value, len);
 	/* First: who sends with SO_PASSCRED on is given a name (unix(7)), and the last bell is none of the program's messages. */

@@ -80,6 +80,8 @@ static bool entry_make(struct pollset *s, nfds_t i)
 	struct pollfd *u = &s->user[i];
 	struct gn_sock *so = gn_followed(gn_get(u->fd), u->fd);
 
+	if (so)
+		gn_connecting_pass(so);
 	s->kernel[i] = *u;
 	s->entry[i] = (struct entry){.so = so};
 	s->twin[i] = -1;

@@ -848,6 +848,67 @@ static void fork_amid_changes(struct obs *o)
 	show("parent", c.ep, 3000);
 }
 
+/* A set leaves another one and takes it in. */
+static void the_other_way_round(struct obs *o)
+{
+	int a = ep_of(o->fd, EPOLLIN), c = epoll_create1(0);
+	struct epoll_event ev;
+
+	for (int i = 0; i < 20; i++) {
+		obs("add", ep_add(a, c, EPOLLIN, 1));
+		obs("delete", epoll_ctl(a, EPOLL_CTL_DEL, c, NULL));
+	}
+	obs("the other way", ep_add(c, a, EPOLLIN, 2));
+	obs("wait", epoll_wait(c, &ev, 1, 0));
+	peer_text(o, op_puts, 0, "x");
+	obs("wait", epoll_wait(c, &ev, 1, (int)deadline_ms()));
+	obs("in both", ep_add(a, c, EPOLLIN, 1));
+	obs_recv(o->fd, 10, 0);
+	obs("wait", epoll_wait(c, &ev, 1, 0));
+	close(a);
+	close(c);
+}
+
+/* A child that has never waited by the set asks poll() about it, or waits by one around it. */
+static void child_asks(struct obs *o)
+{
+	for (int around = 0; around < 2; around++) {
+		int ep = ep_of(o->fd, EPOLLIN), outer = epoll_create1(0), told[2];
+		struct epoll_event ev;
+		pid_t pid;
+		char c = 0;
+
+		for (int i = 0; i < 50; i++) {
+			peer_text(o, op_puts, 0, "w");
+			if (epoll_wait(ep, &ev, 1, (int)deadline_ms()) != 1 || recv(o->fd, &c, 1, 0) != 1)
+				note("round %d", i);
+		}
+		if (around)
+			ep_add(outer, ep, EPOLLIN, 1);
+		if (pipe(told))
+			die("pipe");
+		fflush(stdout);
+		pid = obs_fork();
+		if (pid == 0) {
+			struct pollfd p = { around ? outer : ep, POLLIN, 0 };
+
+			if (write(told[1], &c, 1) != 1)
+				_exit(9);
+			_exit(poll(&p, 1, (int)deadline_ms()) != 1 || (around && epoll_wait(outer, &ev, 1, 0) != 1));
+		}
+		if (read(told[0], &c, 1) != 1)
+			die("the child");
+		usleep(50000);
+		peer_text(o, op_puts, 0, "x");
+		obs("child", obs_wait(pid));
+		obs_recv(o->fd, 10, 0);
+		close(told[0]);
+		close(told[1]);
+		close(ep);
+		close(outer);
+	}
+}
+
 /* Handlers of fork may wait for threads that are in a call. */
 static struct {
 	bool on, stop, stopped;
@@ -1027,6 +1088,8 @@ int main(int argc, char **argv)
 		{ "a shared set, hot after the fork", hot_after_a_fork, STREAM, NO_RING },
 		{ "a shared set, asleep at the fork", asleep_at_a_fork, TCP4 | PAIR, 0 },
 		{ "fork amid changes", fork_amid_changes, TCP4 | PAIR, SLOW },
+		{ "the other way round", the_other_way_round, STREAM | UDP4, 0 },
+		{ "a child asks about a set", child_asks, STREAM, 0 },
 		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, 0 },
 		{ "a child closes its copies", child_closes, STREAM | SEQP, 0 },
 		{ "room elsewhere", room_elsewhere, STREAM, COLD_ONLY },

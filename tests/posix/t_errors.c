@@ -349,6 +349,9 @@ static void structures_in_the_first_page(struct obs *o)
 	obs("epoll_ctl", epoll_ctl(set, EPOLL_CTL_ADD, o->fd, nowhere));
 	epoll_ctl(set, EPOLL_CTL_ADD, o->fd, &ev);
 	obs("epoll_wait, nothing", epoll_wait(set, nowhere, 1, 0));
+	obs("epoll_wait, for too many", epoll_wait(set, nowhere, 0x7fffffff, -1));
+	obs("setsockopt of a length below 0", setsockopt(o->fd, SOL_SOCKET, SO_KEEPALIVE, NULL, (socklen_t)-1));
+	obs("setsockopt of one byte", setsockopt(o->fd, SOL_SOCKET, SO_KEEPALIVE, NULL, 1));
 	peer_text(o, op_puts, 0, "news");
 	settle(o->fd);
 	obs("epoll_wait", epoll_wait(set, nowhere, 1, 0));

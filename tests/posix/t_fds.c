@@ -292,6 +292,29 @@ static void what_kind_of_file(struct obs *o)
 	note("socket: %d size %ld", S_ISSOCK(st.st_mode), (long)st.st_size);
 }
 
+/* A number that could not be had any more connects all the same. */
+static void beyond_the_limit(struct obs *o)
+{
+	struct rlimit limit, low;
+	struct obs_name at;
+	int l = listener(TCP4, 5, &at), fd = fcntl(sock_of(TCP4, 0), F_DUPFD, 500), other;
+	char c;
+
+	(void)o;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	low = limit;
+	low.rlim_cur = 100;
+	setrlimit(RLIMIT_NOFILE, &low);
+	obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
+	other = accept(l, NULL, NULL);
+	obs("send", send(fd, "x", 1, 0));
+	obs("recv", recv(other, &c, 1, 0));
+	setrlimit(RLIMIT_NOFILE, &limit);
+	close(fd);
+	close(other);
+	close(l);
+}
+
 /* A library's own descriptors are nobody else's: a program that goes through all numbers finds what it has opened. */
 static void numbers_in_use(struct obs *o)
 {
@@ -321,6 +344,7 @@ int main(int argc, char **argv)
 		{ "copies are the same socket", copies_are_the_same_socket, STREAM, THREADS },
 		{ "status flags are shared, descriptor flags are not", status_flags_are_shared, STREAM | UDP4 | DGPAIR, 0 },
 		{ "dup2 over another file", over_another, STREAM, 0 },
+		{ "beyond the limit", beyond_the_limit, SOLO, 0 },
 		{ "numbers in use", numbers_in_use, STREAM, 0 },
 		{ "the lowest number", lowest_numbers, SOLO, 0 },
 		{ "close_range", close_ranges, STREAM, 0 },

@@ -385,10 +385,9 @@ static bool arrives(int fd, int other)
 
 static bool polls(int fd, int other)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT };
+	struct pollfd p[2] = { { .fd = other, .events = POLLIN }, { .fd = fd, .events = POLLIN | POLLOUT } };
 
-	(void)other;
-	return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+	return poll(p, 2, 0) == 1 && p[1].revents == POLLOUT;
 }
 
 static bool has_a_peer(int fd, int other)
@@ -462,6 +461,35 @@ static void used_before_connect_returns(struct obs *o)
 		}
 		note("use %zu: %d of %d", i, right, rounds);
 	}
+	close(l);
+}
+
+/* The second finds it connected, whether or not it comes while the first is at it. */
+static void two_connect_one(struct obs *o)
+{
+	int l = listener(TCP4, 128, &called), one = 0, more = 0;
+	struct pollfd p = { .fd = l, .events = POLLIN };
+
+	(void)o;
+	for (int i = 0; i < 100; i++) {
+		int fd = sock_of(TCP4, 0), other;
+		pthread_t t;
+		void *failed;
+		bool mine;
+
+		pthread_create(&t, NULL, caller, &fd);
+		mine = connect(fd, (struct sockaddr *)&called.sa, called.len) == 0;
+		if (!mine && errno != EISCONN)
+			note("connect: %s", strerror(errno));
+		pthread_join(t, &failed);
+		one += mine == (failed != NULL);
+		other = accept(l, NULL, NULL);
+		if (arrives(fd, other))
+			more += poll(&p, 1, 0);
+		close(fd);
+		close(other);
+	}
+	note("one of both: %d, callers too many: %d", one, more);
 	close(l);
 }
 
@@ -706,6 +734,7 @@ int main(int argc, char **argv)
 		{ "one comes as another leaves", one_comes_as_another_leaves, STREAM | SEQ, 0 },
 		{ "numbers reused", numbers_reused, SOLO, 0 },
 		{ "used before connect returns", used_before_connect_returns, SOLO, 0 },
+		{ "two connect one", two_connect_one, SOLO, 0 },
 		{ "one thread polls while another writes", polls_while_another_writes, STREAM, 0 },
 		{ "a half is shut beside a poller", half_shut_beside_a_poller, STREAM, 0 },
 		{ "a half is shut beside a reader", half_shut_beside_a_reader, STREAM, 0 },
