@@ -100,7 +100,7 @@ static bool is_owned_by_a_stranger(const struct gn_addr *dest)
 
 /* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. If its queue is full, the socket is not connected
  * yet, and full->len is not 0. */
-static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
+static int private_connect(struct gn_sock *so, int fd, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
 {
 	struct gn_name names[3];
 	struct ucred cred;
@@ -111,6 +111,10 @@ static int private_connect(struct gn_sock *so, const struct gn_addr *dest, struc
 
 	if (u < 0)
 		return u;
+	if (unlikely(u < fd) && !gn_fd_is_allowed(fd)) { /* the limit has sunk: nothing can be put there */
+		rc = -EMFILE;
+		goto fail;
+	}
 	*from = so->ep->local;
 	if (!from->family || gn_addr_is_wildcard(from))
 		rc = gn_addr_source(from, dest);
@@ -241,16 +245,12 @@ static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr
 
 /* To be asked when no fork and no other connect() of this socket goes on. 1: the private face may be called; 0: the public one, and so->ep says
  * why; MEANWHILE: another thread has connected it, or is about to. */
-static int may_call(struct gn_sock *so, int fd)
+static int may_call(struct gn_sock *so)
 {
 	if (atomic_load(&so->ep->state) != GN_UNCONN || gn_flag(so->ep, GN_EP_EMULATED) || gn_queue_waits(so))
 		return MEANWHILE;
 	if (!gn_ep_is_alone(so->ep)) {
 		gn_why(so->ep, GN_WHY_SHARED);
-		return 0;
-	}
-	if (!gn_fd_is_allowed(fd)) { /* nothing can be put there */
-		gn_why(so->ep, GN_WHY_SCARCE);
 		return 0;
 	}
 	return 1;
@@ -261,13 +261,13 @@ static int call_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 {
 	struct gn_addr from;
 	struct gn_name full;
-	int rc = may_call(so, fd), u;
+	int rc = may_call(so), u;
 
 	if (rc != 1)
 		return rc;
-	u = private_connect(so, dest, &from, &full);
+	u = private_connect(so, fd, dest, &from, &full);
 	if (u < 0) {
-		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : GN_WHY_NO_FACE);
+		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : u == -EMFILE ? GN_WHY_SCARCE : GN_WHY_NO_FACE);
 		return 0;
 	}
 	if (unlikely(full.len)) {
@@ -276,7 +276,7 @@ static int call_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_connecting_begin(so);
 		if (rc != 1)
 			return rc;
-		rc = may_call(so, fd);
+		rc = may_call(so);
 		if (rc != 1) {
 			gn_sys_close(u);
 			return rc;
