@@ -42,7 +42,8 @@ def http_server(bench):
 			got = bench.run(["curl", "-sSf", "http://127.0.0.1:%d/%s" % (port, name)]).out()
 			bench.equal(hashlib.sha256(got).hexdigest(), digest, "checksum of " + name)
 	proc.stop()
-	bench.expect_ring("curl", share=0, least=1 << 20)
+	if bench.client_lane == "ring": # by itself a new process looks for io_uring first: the 10 MB may be there before it is on the ring
+		bench.expect_ring("curl", share=0, least=1 << 20)
 
 
 @test("curl uploads and downloads on one connection, over IPv4 and IPv6", needs=(PYTHON, "curl"))
