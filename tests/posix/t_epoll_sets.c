@@ -963,7 +963,7 @@ static void handlers_of_fork(struct obs *o)
 	fflush(stdout);
 	if (pthread_atfork(before_fork, after_fork, after_fork) || pthread_create(&thread, NULL, until_told, NULL))
 		die("a thread");
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 40; i++) {
 		pid_t pid;
 
 		pid = fork();
