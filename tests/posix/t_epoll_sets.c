@@ -1090,7 +1090,7 @@ int main(int argc, char **argv)
 		{ "fork amid changes", fork_amid_changes, TCP4 | PAIR, SLOW },
 		{ "the other way round", the_other_way_round, STREAM | UDP4, 0 },
 		{ "a child asks about a set", child_asks, STREAM, 0 },
-		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, 0 },
+		{ "fork with handlers that wait", handlers_of_fork, TCP4 | PAIR, SLOW },
 		{ "a child closes its copies", child_closes, STREAM | SEQP, 0 },
 		{ "room elsewhere", room_elsewhere, STREAM, COLD_ONLY },
 		{ "in and out", in_and_out, STREAM | UDP4 | SEQP, 0 },
