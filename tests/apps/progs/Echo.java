@@ -182,7 +182,7 @@ public class Echo {
 			try {
 				read.run();
 				return "read";
-			} catch (SocketException | AsynchronousCloseException e) {
+			} catch (SocketException | ClosedChannelException e) {
 				return "closed";
 			}
 		});
