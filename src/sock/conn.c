@@ -192,7 +192,7 @@ int gn_put_under(struct gn_sock *so, int fd, int u)
 	return rc;
 }
 
-static int swap_in(struct gn_sock *so, int fd, int u)
+int gn_swap_in(struct gn_sock *so, int fd, int u)
 {
 	int rc;
 
@@ -213,16 +213,6 @@ static int swap_in(struct gn_sock *so, int fd, int u)
 	return rc;
 }
 
-int gn_swap_in(struct gn_sock *so, int fd, int u)
-{
-	int rc;
-
-	gn_connecting_begin(so);
-	rc = swap_in(so, fd, u);
-	gn_connecting_end(so);
-	return rc;
-}
-
 void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct gn_addr *dest)
 {
 	so->ep->local = *from;
@@ -234,7 +224,7 @@ void gn_established(struct gn_sock *so, const struct gn_addr *from, const struct
 
 static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr *from, const struct gn_addr *dest)
 {
-	int rc = swap_in(so, fd, u);
+	int rc = gn_swap_in(so, fd, u);
 
 	if (rc < 0)
 		return rc;

@@ -94,8 +94,10 @@ void gn_epset_poke(struct gn_epset *set)
 static void inner_forget(struct gn_epset *set, int fd)
 {
 	for (int i = 0; i < set->inner_count; i++)
-		if (set->inner[i] == fd)
-			set->inner[i--] = set->inner[--set->inner_count];
+		if (set->inner[i] == fd) {
+			set->inner[i] = set->inner[--set->inner_count];
+			return;
+		}
 }
 
 void gn_epset_inner(struct gn_epset *set, int fd, bool added)

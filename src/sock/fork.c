@@ -49,7 +49,6 @@ static void child_sock(struct gn_sock *so)
 {
 	/* Calls of the parent's other threads are not going on here. */
 	atomic_store(&so->refs, GN_REFS_LIVE + 1);
-	atomic_store(&so->connecting, 0);
 	if (so->kind != GN_KIND_SOCK)
 		return;
 	so->seat = gn_ep_join(so->ep);

@@ -183,15 +183,14 @@ void gn_move_to(struct gn_sock *so, int fd, int plain)
 	if (!so->followed) {
 		gn_watches_leave(so);
 		gn_put_under(so, fd, plain);
-		plain = -1;
 		gn_watches_to_kernel(so);
 		table_follow(so);
 		gn_watches_drop(so);
 		so->followed = true;
+	} else {
+		gn_sys_close(plain);
 	}
 	gn_unlock(&gn_following);
-	if (plain >= 0)
-		gn_sys_close(plain);
 }
 
 int gn_follow(struct gn_sock *so, int fd)

@@ -162,8 +162,6 @@ void gn_peer_drop(struct gn_sock *so)
 
 void gn_peer_free(struct gn_sock *so)
 {
-	if (!so->peer)
-		return;
 	gn_spare_give(&spare, so->peer);
 	so->peer = NULL;
 }
@@ -408,7 +406,9 @@ static int carry(struct gn_sock *so, int fd, int u, const struct encounter *e)
 		gn_sys_getsockname(fd, &p->local.sun, &p->local.len);
 		copy_options(fd, u);
 	}
+	gn_connecting_begin(so);
 	rc = gn_swap_in(so, fd, u);
+	gn_connecting_end(so);
 	if (rc < 0)
 		return rc;
 	if (gn_is_inet(so->ep))

@@ -126,8 +126,6 @@ void gn_queue_leave(struct gn_sock *so)
 
 void gn_queue_free(struct gn_sock *so)
 {
-	if (!so->queue)
-		return;
 	gn_spare_give(&spare, so->queue);
 	so->queue = NULL;
 }

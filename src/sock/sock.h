@@ -565,7 +565,7 @@ struct gn_spare {
 	struct gn_spare *next;
 };
 void *gn_spare_take(struct gn_spare **list, size_t size); /* zeroed, or NULL */
-void gn_spare_give(struct gn_spare **list, void *thing);
+void gn_spare_give(struct gn_spare **list, void *thing);  /* NULL: nothing */
 void gn_spare_forked(void);
 
 /* connecting.c: between a connection that the peer knows of and the descriptors that lead to it */
@@ -597,8 +597,9 @@ void gn_queue_leave(struct gn_sock *so);
 void gn_queue_free(struct gn_sock *so);
 void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 
-int gn_swap_in(struct gn_sock *so, int fd, int u);      /* another socket under all descriptors; what was bound is kept in hold_fd */
-/* The same without keeping; closes u. Of a process whose memory was borrowed (vfork) it is this descriptor alone. */
+/* Another socket under all descriptors; what was bound is kept in hold_fd. gn_connecting_begin() has been said. */
+int gn_swap_in(struct gn_sock *so, int fd, int u);
+/* The same without keeping, and without that word; closes u. Of a process whose memory was borrowed (vfork) it is this descriptor alone. */
 int gn_put_under(struct gn_sock *so, int fd, int u);
 
 /* peer.c: two bound sockets that connect to each other */

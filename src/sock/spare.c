@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Memory that is kept for the next: see sock.h. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ void gn_spare_give(struct gn_spare **list, void *thing)
 {
 	struct gn_spare *s = thing;
 
+	if (!s)
+		return;
 	gn_lock(&lock);
 	s->next = *list;
 	*list = s;
