@@ -106,18 +106,22 @@ static int accept_hidden(struct gn_sock *so, int fd, int flags)
 	return c == -EINVAL || c == -EBADF ? -EAGAIN : c;
 }
 
+static int accept_face(struct gn_sock *so, int fd, int flags, bool private)
+{
+	int c = private ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
+
+	if (c >= 0)
+		so->last_private = private;
+	return c;
+}
+
 /* Both faces: first the one that the last caller used; every TURN-th time the other one, so that neither starves. */
 static int accept_either(struct gn_sock *so, int fd, int flags)
 {
 	bool private_first = so->last_private != (so->turn++ % TURN == 0);
-	int c = private_first ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
+	int c = accept_face(so, fd, flags, private_first);
 
-	so->last_private = private_first;
-	if (c == -EAGAIN) {
-		c = private_first ? accept_public(so, fd, flags) : accept_hidden(so, fd, flags);
-		so->last_private = c >= 0 ? !private_first : so->last_private;
-	}
-	return c;
+	return c == -EAGAIN ? accept_face(so, fd, flags, !private_first) : c;
 }
 
 /* Callers often come one after the other: see recv_asking(). */
@@ -129,7 +133,7 @@ static int accept_asking(struct gn_sock *so, int fd, int flags)
 	if (c != -EAGAIN || gn_flag(so->ep, GN_EP_NONBLOCK) || !gn_spin_begin(&spin, gn_ask_now(&gn_world.accept_spin), UINT64_MAX))
 		return c;
 	while (c == -EAGAIN && gn_spin_on(&spin))
-		c = so->last_private ? accept_hidden(so, fd, flags) : accept_public(so, fd, flags);
+		c = accept_face(so, fd, flags, so->last_private);
 	gn_spin_result(&gn_world.accept_spin, c != -EAGAIN);
 	return c;
 }
