@@ -7,14 +7,9 @@
 
 INTERPOSE(int, socket, (int domain, int type, int protocol))
 {
-	int fd;
-
 	gn_enter();
 	GN_INSIDE;
-	fd = gn_real.socket(domain, type, protocol);
-	if (fd >= 0)
-		gn_opened(fd, domain, type, protocol);
-	return fd;
+	return (int)gn_ret(gn_socket(domain, type, protocol));
 }
 
 INTERPOSE(int, socketpair, (int domain, int type, int protocol, int fd[2]))
@@ -55,9 +50,11 @@ INTERPOSE(int, bindresvport, (int fd, struct sockaddr_in *addr))
 
 INTERPOSE(int, connect, (int fd, const struct sockaddr *addr, socklen_t len))
 {
-	struct gn_sock *so = gn_point_get(fd);
+	struct gn_sock *so;
 	int rc;
 
+	gn_enter_point();
+	so = gn_fd_find_early(fd);
 	if (!so)
 		return gn_real.connect(fd, addr, len);
 	rc = gn_connect(so, fd, addr, len);
@@ -144,11 +141,21 @@ INTERPOSE(int, getsockopt, (int fd, int level, int name, void *value, socklen_t 
 	return (int)gn_ret(rc);
 }
 
+static bool option_is_early(int fd, int level, int name, const void *value, socklen_t len)
+{
+	GN_INSIDE;
+	return gn_setsockopt_early(fd, level, name, value, len);
+}
+
 INTERPOSE(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len))
 {
-	struct gn_sock *so = gn_fd_known(fd);
+	struct gn_sock *so;
 	int rc;
 
+	gn_enter();
+	if (unlikely(atomic_load_explicit(&gn_world.early, memory_order_relaxed)) && option_is_early(fd, level, name, value, len))
+		return 0;
+	so = gn_fd_known(fd);
 	if (!so)
 		return gn_real.setsockopt(fd, level, name, value, len);
 	rc = gn_setsockopt(so, fd, level, name, value, len);

@@ -61,15 +61,34 @@ static inline void gn_guard_end(const int *guard)
 #define GN_INSIDE                                                             \
 	int guard_ __attribute__((cleanup(gn_guard_end), unused)) = (gn_begin(), 0)
 
+static inline bool gn_fd_is_ours(int fd)
+{
+	return (uint32_t)fd < gn_world.table_size && (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) > 1;
+}
+
 /* The endpoint behind a descriptor, held, and the thread inside, until gn_fd_put(). NULL: not ours. */
 static inline struct gn_sock *gn_fd_find(int fd)
 {
 	struct gn_sock *so;
 
-	if ((uint32_t)fd >= gn_world.table_size || (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
+	if (!gn_fd_is_ours(fd))
 		return NULL;
 	gn_begin();
 	so = gn_get(fd);
+	if (unlikely(!so))
+		gn_end();
+	return so;
+}
+
+/* The same for calls that know of early carriers: sock/early.c. */
+static inline struct gn_sock *gn_fd_find_early(int fd)
+{
+	struct gn_sock *so;
+
+	if (!gn_fd_is_ours(fd))
+		return NULL;
+	gn_begin();
+	so = gn_get_early(fd);
 	if (unlikely(!so))
 		gn_end();
 	return so;

@@ -12,6 +12,7 @@
 #include "sock/sock.h"
 
 /* open.c: after the kernel made the descriptors */
+int gn_socket(int domain, int type, int protocol);
 void gn_opened(int fd, int domain, int type, int protocol);
 void gn_opened_pair(const int fd[2], int domain, int type, int protocol);
 int gn_close(int fd);
@@ -94,6 +95,7 @@ int gn_recvmmsg(struct gn_sock *so, int fd, struct mmsghdr *msgs, unsigned int c
 ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len);
 
 /* opts.c, control.c */
+bool gn_setsockopt_early(int fd, int level, int name, const void *value, socklen_t len); /* true: done, for an early carrier */
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len);
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len);
 int gn_fcntl(struct gn_sock *so, int fd, int cmd, long arg);

@@ -98,35 +98,25 @@ static bool is_owned_by_a_stranger(const struct gn_addr *dest)
 	       (gn_name_owner_uid(dest, SOCK_STREAM, &owner) < 0 || !gn_name_may_answer(dest, SOCK_STREAM, owner));
 }
 
-/* The private face of `dest`, connected, or -errno: ECONNREFUSED when it has none. If its queue is full, the socket is not connected
- * yet, and full->len is not 0. */
-static int private_connect(struct gn_sock *so, int fd, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
+/* Connects `u`, which is not connected, nor bound yet. If the queue there is full: -EAGAIN, and full->len is not 0. */
+static int private_call(const struct gn_sock *so, int u, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
 {
 	struct gn_name names[3];
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 	int count = gn_name_candidates(names, dest);
-	int u = unlikely(is_owned_by_a_stranger(dest)) ? -EPERM : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int rc;
+	int rc = 0;
 
-	if (u < 0)
-		return u;
-	if (unlikely(u < fd) && !gn_fd_is_allowed(fd)) { /* the limit has sunk: nothing can be put there */
-		rc = -EMFILE;
-		goto fail;
-	}
+	full->len = 0;
 	*from = so->ep->local;
 	if (!from->family || gn_addr_is_wildcard(from))
 		rc = gn_addr_source(from, dest);
-	else
-		rc = 0;
 	from->port = so->ep->local.port;
 	if (rc == 0)
 		rc = caller_bind(u, from, dest);
 	if (rc < 0)
-		goto fail;
+		return rc;
 	rc = -ECONNREFUSED;
-	full->len = 0;
 	for (int i = 0; i < count && rc == -ECONNREFUSED; i++) {
 		rc = gn_sys_connect(u, &names[i].sun, names[i].len);
 		if (rc != -EAGAIN)
@@ -140,17 +130,29 @@ static int private_connect(struct gn_sock *so, int fd, const struct gn_addr *des
 		if (rc == 0)
 			full->len = 0;
 	}
-	if (rc == -EAGAIN)
-		return u;
-	if (rc < 0)
-		goto fail;
-	rc = gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	if (rc == 0)
+		rc = gn_sys_getsockopt(u, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 	if (rc == 0 && !gn_name_may_answer(dest, SOCK_STREAM, cred.uid))
 		rc = -EPERM;
-	if (rc < 0)
-		goto fail;
-	return u;
-fail:
+	return rc;
+}
+
+/* A socket connected to the private face of `dest`, or -errno: ECONNREFUSED when it has none. If its queue is full, it is not connected yet,
+ * and full->len is not 0. */
+static int private_connect(struct gn_sock *so, int fd, const struct gn_addr *dest, struct gn_addr *from, struct gn_name *full)
+{
+	int u = unlikely(is_owned_by_a_stranger(dest)) ? -EPERM : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int rc;
+
+	full->len = 0;
+	if (u < 0)
+		return u;
+	if (unlikely(u < fd) && !gn_fd_is_allowed(fd)) /* the limit has sunk: nothing can be put there */
+		rc = -EMFILE;
+	else
+		rc = private_call(so, u, dest, from, full);
+	if (rc == 0 || rc == -EAGAIN)
+		return u;
 	gn_sys_close(u);
 	return rc;
 }
@@ -163,7 +165,7 @@ static int put_one(int fd, int u)
 }
 
 /* A number that the table knows no longer was closed meanwhile, and may be another file's. What fails does not keep the others from following. */
-static int put_under(struct gn_sock *so, int fd, int u)
+int gn_put_under_begun(struct gn_sock *so, int fd, int u)
 {
 	bool lent = gn_is_vfork_child(), known = !lent && (uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]) == so;
 	int rc = lent || known ? put_one(fd, u) : 0, other_rc;
@@ -187,7 +189,7 @@ int gn_put_under(struct gn_sock *so, int fd, int u)
 	int rc;
 
 	gn_connecting_begin(so);
-	rc = put_under(so, fd, u);
+	rc = gn_put_under_begun(so, fd, u);
 	gn_connecting_end(so);
 	return rc;
 }
@@ -205,7 +207,7 @@ int gn_swap_in(struct gn_sock *so, int fd, int u)
 		if (so->hold_fd >= 0)
 			gn_hide(so->hold_fd);
 	}
-	rc = put_under(so, fd, u);
+	rc = gn_put_under_begun(so, fd, u);
 	if (rc < 0) {
 		gn_unhide_close(&so->hold_fd);
 		gn_watches_to_kernel(so);
@@ -229,8 +231,26 @@ static int put_connected(struct gn_sock *so, int fd, int u, const struct gn_addr
 	if (rc < 0)
 		return rc;
 	gn_established(so, from, dest);
+	gn_early_connected(so);
 	gn_watches_to_kernel(so);
 	return 1;
+}
+
+/* The socket that the program has is the one that is to be connected. False: as if nothing had happened. */
+static bool early_connect(struct gn_sock *so, int fd, const struct gn_addr *dest)
+{
+	struct gn_addr from;
+	struct gn_name full;
+
+	if (is_owned_by_a_stranger(dest) || private_call(so, fd, dest, &from, &full) < 0) {
+		gn_early_end(so, fd);
+		return false;
+	}
+	if (!gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(fd, F_SETFL, O_RDWR);
+	gn_established(so, &from, dest);
+	gn_early_connected(so);
+	return true;
 }
 
 /* To be asked when no fork and no other connect() of this socket goes on. 1: the private face may be called; 0: the public one, and so->ep says
@@ -255,6 +275,8 @@ static int call_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 
 	if (rc != 1)
 		return rc;
+	if (so->kind == GN_KIND_EARLY && early_connect(so, fd, dest))
+		return 1;
 	u = private_connect(so, fd, dest, &from, &full);
 	if (u < 0) {
 		gn_why(so->ep, u == -EPERM ? GN_WHY_TRUST : u == -EMFILE ? GN_WHY_SCARCE : GN_WHY_NO_FACE);
@@ -290,10 +312,22 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 	return rc;
 }
 
-static bool family_fits(const struct gn_sock *so, int fd, const struct sockaddr *addr, const struct gn_addr *dest)
+/* rc: of what was tried; 0: it will be the kernel's socket. */
+static void early_give_up(struct gn_sock *so, int fd, int rc)
+{
+	if (rc != 0 || so->kind != GN_KIND_EARLY)
+		return;
+	gn_connecting_begin(so);
+	gn_early_end(so, fd);
+	gn_connecting_end(so);
+}
+
+static bool family_fits(struct gn_sock *so, int fd, const struct sockaddr *addr, const struct gn_addr *dest)
 {
 	if (so->ep->domain != addr->sa_family)
 		return false;
+	if (so->ep->domain == AF_INET6 && dest->family == AF_INET)
+		early_give_up(so, fd, 0); /* its own option counts */
 	return !(so->ep->domain == AF_INET6 && dest->family == AF_INET && gn_option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY));
 }
 
@@ -311,6 +345,7 @@ static int connect_inet(struct gn_sock *so, int fd, const struct sockaddr *addr,
 	gn_addr_destination(&dest);
 	do {
 		rc = try_private(so, fd, &dest);
+		early_give_up(so, fd, rc);
 		if (rc == 0)
 			rc = gn_peer_meet_inet(so, fd, &dest);
 	} while (rc == GN_PEER_AGAIN);
@@ -416,6 +451,7 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 		return connect_again(so, fd, addr);
 	if (gn_is_inet(ep) && ep->type == SOCK_STREAM && atomic_load(&ep->state) == GN_UNCONN && addr && len >= sizeof(sa_family_t))
 		rc = connect_inet(so, fd, addr, len);
+	early_give_up(so, fd, rc);
 	if (rc == MEANWHILE)
 		return gn_connect(so, fd, addr, len);
 	if (rc < 0)

@@ -176,8 +176,15 @@ static void leave(void)
 static void hold(void)
 {
 	gn_births_note(true); /* from now on others take over locks of ours */
-	gn_connecting_hold();
-	gn_lock(&gn_world.big);
+	for (;;) {
+		gn_early_end_all();
+		gn_connecting_hold();
+		gn_lock(&gn_world.big);
+		if (likely(!atomic_load(&gn_world.early)))
+			break;
+		gn_unlock(&gn_world.big);
+		gn_connecting_release();
+	}
 	gn_lock_forks();
 	hold_all();
 	if (forking.has_sets)

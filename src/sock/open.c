@@ -24,9 +24,9 @@ static bool serves(int domain, int type, int protocol)
 }
 
 /* gn_world.big is held. */
-static struct gn_sock *make(int domain, int type, int protocol, int flags)
+static struct gn_sock *make(enum gn_kind kind, int domain, int type, int protocol, int flags)
 {
-	struct gn_sock *so = gn_sock_new(GN_KIND_SOCK);
+	struct gn_sock *so = gn_sock_new(kind);
 
 	if (!so)
 		return NULL;
@@ -42,7 +42,7 @@ static struct gn_sock *make(int domain, int type, int protocol, int flags)
 	return so;
 }
 
-static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum gn_state state)
+static struct gn_sock *open_one(enum gn_kind kind, int fd, int domain, int type, int protocol, enum gn_state state)
 {
 	int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct gn_sock *so, *stale = NULL;
@@ -52,13 +52,15 @@ static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum
 	if (gn_world.sandboxed || !serves(domain, type, protocol))
 		return NULL;
 	gn_lock(&gn_world.big);
-	so = make(domain, type, protocol, flags);
+	so = make(kind, domain, type, protocol, flags);
 	if (so) {
 		so->ep->fd = fd;
 		atomic_store(&so->ep->state, state);
 		gn_stats_begin(so);
 		if (gn_table_set(fd, so, &stale) < 0)
 			so = NULL; /* above the table: the kernel's alone */
+		else if (kind == GN_KIND_EARLY)
+			atomic_fetch_add(&gn_world.early, 1);
 	}
 	gn_unlock(&gn_world.big);
 	gn_table_drop(stale);
@@ -67,20 +69,37 @@ static struct gn_sock *open_one(int fd, int domain, int type, int protocol, enum
 	return so;
 }
 
+bool gn_opened_early(int fd, int domain, int type, int protocol)
+{
+	return fd > 2 && open_one(GN_KIND_EARLY, fd, domain, type, protocol, GN_UNCONN);
+}
+
+int gn_socket(int domain, int type, int protocol)
+{
+	int fd = gn_early_open(domain, type, protocol);
+
+	if (fd >= 0)
+		return fd;
+	fd = (int)gn_neg(gn_real.socket(domain, type, protocol));
+	if (fd >= 0)
+		gn_opened(fd, domain, type, protocol);
+	return fd;
+}
+
 void gn_opened(int fd, int domain, int type, int protocol)
 {
-	open_one(fd, domain, type, protocol, GN_UNCONN);
+	open_one(GN_KIND_SOCK, fd, domain, type, protocol, GN_UNCONN);
 }
 
 void gn_opened_pair(const int fd[2], int domain, int type, int protocol)
 {
-	open_one(fd[0], domain, type, protocol, GN_ESTAB);
-	open_one(fd[1], domain, type, protocol, GN_ESTAB);
+	open_one(GN_KIND_SOCK, fd[0], domain, type, protocol, GN_ESTAB);
+	open_one(GN_KIND_SOCK, fd[1], domain, type, protocol, GN_ESTAB);
 }
 
 struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 {
-	return open_one(fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
+	return open_one(GN_KIND_SOCK, fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
 }
 
 /* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. Empty packets do not
@@ -138,6 +157,8 @@ void gn_last_close(struct gn_sock *so, int fd)
 {
 	if (so->kind == GN_KIND_EPOLL)
 		return;
+	if (unlikely(so->kind == GN_KIND_EARLY))
+		gn_early_closed(so);
 	gn_watches_drop(so);
 	if (unlikely(gn_has_moved(so)) && !so->followed)
 		gn_move_poke(so);
@@ -355,6 +376,8 @@ static bool make_way(int fd)
 	gn_hide(moved);
 	if (gn_world.pool_fd == fd)
 		gn_world.pool_fd = moved;
+	if (gn_world.reserve_fd == fd)
+		gn_world.reserve_fd = moved;
 	for (uint32_t i = 0; i < gn_world.used_fds; i++) {
 		so = gn_get_any((int)i);
 		if (!so)

@@ -248,6 +248,20 @@ void gn_senders_inherit(struct gn_sock *so, int fd)
 	}
 }
 
+bool gn_setsockopt_early(int fd, int level, int name, const void *value, socklen_t len)
+{
+	struct gn_sock *so = gn_is_vfork_child() ? NULL : gn_get_kind(fd, GN_KIND_EARLY);
+	bool done;
+
+	if (!so)
+		return false;
+	gn_connecting_begin(so);
+	done = so->kind == GN_KIND_EARLY && !gn_is_nowhere(value, 1) && set_common(so, level, name, value, len) == 1;
+	gn_connecting_end(so);
+	gn_put(so);
+	return done;
+}
+
 int gn_setsockopt(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	unsigned char now[16];

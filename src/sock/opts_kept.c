@@ -200,6 +200,15 @@ void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int 
 	gn_options_replay(so, fd);
 }
 
+void gn_options_set(const struct gn_sock *so, int u)
+{
+	for (uint32_t i = 0; i < options_count(so); i++) {
+		const struct gn_option *o = &so->options->option[i];
+
+		gn_sys_setsockopt(u, o->level, o->name, o->value, o->len);
+	}
+}
+
 bool gn_option_needs_kernel(const struct gn_sock *so)
 {
 	static const struct {

@@ -57,7 +57,12 @@ struct gn_spinning {
 	uint64_t now_ns, end_ns, until_ns, yield_ns;
 };
 
-enum gn_kind { GN_KIND_SOCK, GN_KIND_EPOLL, GN_KIND_SANDBOX }; /* the last: names and options only (sandbox.c) */
+enum gn_kind {
+	GN_KIND_SOCK,
+	GN_KIND_EPOLL,
+	GN_KIND_EARLY,  /* an internet socket that is not yet what it seems: early.c */
+	GN_KIND_SANDBOX /* names and options only: sandbox.c */
+};
 
 /* An option that the program set and that the carrying socket does not know, or that a swap must repeat. */
 struct gn_option {
@@ -96,7 +101,7 @@ struct gn_sock {
 	struct gn_meeting meeting;
 	struct gn_expect expect;
 	struct gn_spin spin;
-	enum gn_kind kind;
+	_Atomic enum gn_kind kind;
 	_Atomic uint32_t refs;           /* calls in flight, plus one while any descriptor leads here; GN_REFS_LIVE until it is free */
 	uint32_t fds;                    /* descriptors of this process, under gn_world.big */
 	_Atomic uint32_t connecting;     /* lock: connecting.c */
@@ -160,6 +165,8 @@ struct gn_world {
 	_Atomic uint32_t queued;   /* sockets whose connect() waits for room: no sleep of this process may be long */
 	struct gn_pool *pool;
 	int pool_fd;
+	int reserve_fd;            /* in place of one that the program has none left for, or -1 */
+	_Atomic uint32_t early;    /* sockets of kind GN_KIND_EARLY */
 	struct gn_sock *_Atomic *table;
 	uint32_t table_size;
 	uint32_t used_fds;    /* no descriptor of ours was ever as high as this */
@@ -223,6 +230,8 @@ static inline uint32_t gn_refs(const struct gn_sock *so)
 	return atomic_load(&so->refs) & ~GN_REFS_LIVE;
 }
 
+struct gn_sock *gn_get_other(struct gn_sock *so, int fd, enum gn_kind kind); /* so: held, and not what was looked for */
+
 static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
 {
 	struct gn_sock *so;
@@ -234,16 +243,23 @@ static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
 		return NULL;
 	/* The memory of a gn_sock is never given back, so counting on a dead one is harmless; the second look tells. */
 	atomic_fetch_add_explicit(&so->refs, 1, memory_order_acquire);
-	if (unlikely(atomic_load_explicit(&gn_world.table[fd], memory_order_acquire) != so || so->kind != kind)) {
-		gn_put(so);
-		return NULL;
-	}
+	if (unlikely(atomic_load_explicit(&gn_world.table[fd], memory_order_acquire) != so ||
+		     atomic_load_explicit(&so->kind, memory_order_relaxed) != kind))
+		return gn_get_other(so, fd, kind);
 	return so;
 }
 
 static inline struct gn_sock *gn_get(int fd)
 {
 	return gn_get_kind(fd, GN_KIND_SOCK);
+}
+
+/* For those who know of early carriers (early.c). */
+static inline struct gn_sock *gn_get_early(int fd)
+{
+	struct gn_sock *so = gn_is_vfork_child() ? NULL : gn_get_kind(fd, GN_KIND_EARLY);
+
+	return so ? so : gn_get(fd);
 }
 
 /* open.c */
@@ -496,6 +512,7 @@ void gn_senders_inherit(struct gn_sock *so, int fd); /* AF_UNIX, accepted: the o
 
 /* opts_kept.c */
 void gn_options_free(struct gn_sock *so);
+void gn_options_set(const struct gn_sock *so, int u); /* all that the program has set, on another socket of that kind */
 void gn_options_replay(struct gn_sock *so, int u);  /* on the AF_UNIX socket that takes the place of the internet one */
 void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int fd);
 bool gn_option_needs_kernel(const struct gn_sock *so); /* one was set that only the kernel's TCP does */
@@ -583,6 +600,16 @@ static inline void gn_connecting_pass(struct gn_sock *so)
 		gn_connecting_wait(so);
 }
 
+/* early.c: internet sockets that have been AF_UNIX sockets from the start. To be asked before the kernel: a new one, or -1 where it is to be the
+ * kernel's. */
+int gn_early_open(int domain, int type, int protocol);
+void gn_early_end(struct gn_sock *so, int fd);          /* the kernel's own socket takes its place; gn_connecting_begin() has been said */
+struct gn_sock *gn_early_ended(struct gn_sock *so, int fd); /* of one just got: itself, or NULL: the kernel's alone */
+void gn_early_end_all(void);
+void gn_early_connected(struct gn_sock *so);            /* by a private face, early or not */
+void gn_early_closed(struct gn_sock *so);
+bool gn_opened_early(int fd, int domain, int type, int protocol); /* open.c */
+
 /* queue.c: callers of a private face whose queue is full */
 bool gn_queue_waits(const struct gn_sock *so);          /* connect() was answered EINPROGRESS and there was no room since */
 /* u: bound, and found the queue of `at` full. 1: it is connected now; 0: closed, take the public face; errors of connect(). */
@@ -601,6 +628,7 @@ void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 int gn_swap_in(struct gn_sock *so, int fd, int u);
 /* The same without keeping, and without that word; closes u. Of a process whose memory was borrowed (vfork) it is this descriptor alone. */
 int gn_put_under(struct gn_sock *so, int fd, int u);
+int gn_put_under_begun(struct gn_sock *so, int fd, int u); /* gn_connecting_begin() has been said */
 
 /* peer.c: two bound sockets that connect to each other */
 #define GN_PEER_AGAIN 2

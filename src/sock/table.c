@@ -32,6 +32,14 @@ static struct gn_sock *sock_alloc(void)
 	return so;
 }
 
+struct gn_sock *gn_get_other(struct gn_sock *so, int fd, enum gn_kind kind)
+{
+	if (kind == GN_KIND_SOCK && so->kind == GN_KIND_EARLY && atomic_load(&gn_world.table[fd]) == so)
+		return gn_early_ended(so, fd);
+	gn_put(so);
+	return NULL;
+}
+
 /* A new one with one reference, the table's. gn_world.big is held. */
 struct gn_sock *gn_sock_new(enum gn_kind kind)
 {

@@ -12,7 +12,7 @@
 #define HEAT_DEFAULT 24
 #define RING_DEFAULT (256u << 10)
 
-struct gn_world gn_world = {.pool_fd = -1};
+struct gn_world gn_world = {.pool_fd = -1, .reserve_fd = -1};
 struct gn_real_calls gn_real;
 int gn_world_lent;
 
