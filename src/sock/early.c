@@ -75,8 +75,8 @@ int gn_early_open(int domain, int type, int protocol)
 	return -1;
 }
 
-/* The kernel's own socket. Where there is no number for it, the reserve's is. */
-static int socket_now(const struct gn_ep *ep)
+/* The kernel's own socket. Where there is no number for it, the reserve's is; where the limit has sunk below that, its own. */
+static int socket_now(const struct gn_ep *ep, int own)
 {
 	int type = ep->type | SOCK_CLOEXEC | (gn_flag(ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
 	int fd = gn_sys_socket(ep->domain, type, ep->protocol);
@@ -84,7 +84,37 @@ static int socket_now(const struct gn_ep *ep)
 	if (likely(fd != -EMFILE && fd != -ENFILE))
 		return fd;
 	gn_unhide_close(&gn_world.reserve_fd);
+	fd = gn_sys_socket(ep->domain, type, ep->protocol);
+	if (fd != -EMFILE && fd != -ENFILE)
+		return fd;
+	gn_sys_close(own);
 	return gn_sys_socket(ep->domain, type, ep->protocol);
+}
+
+/* Not closed behind our back, and another file since. */
+static bool is_still_there(int fd)
+{
+	int domain = 0;
+	socklen_t len = sizeof domain;
+
+	return gn_sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
+/* The kernel's own socket under the number that the early carrier has. */
+static void put_kernels(struct gn_sock *so, int fd)
+{
+	int flags = gn_sys_fcntl(fd, F_GETFD, 0), u;
+
+	if (!is_still_there(fd))
+		return;
+	u = socket_now(so->ep, fd);
+	if (u < 0)
+		return;
+	gn_options_set(so, u);
+	if (u != fd)
+		gn_put_under_begun(so, fd, u);
+	else if (!(flags & FD_CLOEXEC))
+		gn_sys_fcntl(fd, F_SETFD, 0);
 }
 
 static void is_early_no_more(struct gn_sock *so)
@@ -99,17 +129,14 @@ static void is_early_no_more(struct gn_sock *so)
 void gn_early_end(struct gn_sock *so, int fd)
 {
 	bool lent = gn_is_vfork_child(); /* its number is to lead elsewhere, and its parent's is not */
-	int u;
 
 	if (so->kind != GN_KIND_EARLY || (lent && gn_lent_is_changed(fd)))
 		return;
-	u = socket_now(so->ep);
-	if (u >= 0) {
-		gn_options_set(so, u);
-		gn_put_under_begun(so, fd, u);
-	}
-	if (lent)
+	put_kernels(so, fd);
+	if (lent) {
+		gn_lent_change(fd);
 		return;
+	}
 	is_early_no_more(so);
 	gn_spin_result(&habit_of(so->ep->domain)->tries, false);
 }

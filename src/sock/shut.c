@@ -199,6 +199,8 @@ static int shutdown_kernel(struct gn_sock *so, int fd, int how)
 {
 	int rc = (int)gn_neg(gn_real.shutdown(fd, how));
 
+	if (rc == -ENOTCONN && gn_is_inet(so->ep) && atomic_load(&so->ep->state) == GN_UNCONN)
+		gn_pin(so, fd, GN_WHY_CALL); /* what is said in vain holds for the connection to come: inet_shutdown() */
 	if (rc == 0 && atomic_load(&so->ep->state) == GN_LISTEN)
 		shutdown_listener(so, fd, how);
 	else if (rc == 0)
