@@ -21,6 +21,9 @@
 /* Large and seldom written: behind the small variables (the linker sorts by name), which a forked child then finds on one page. */
 #define GN_BULK __attribute__((section(".bss.zz_bulk")))
 
+/* The last of the small ones. */
+#define GN_SHARED_PAGE __attribute__((section(".bss.zy_shared")))
+
 /* The struct of `type` whose `member` is at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

@@ -53,6 +53,12 @@ __attribute__((constructor)) static void constructor(void)
 	gn_fork_handlers();
 }
 
+/* The library's _fini (the linker is told): the usual one, as empty, is on a page of its own, which each forked child would touch. */
+void gn_shim_end(void);
+void gn_shim_end(void)
+{
+}
+
 __attribute__((destructor)) static void destructor(void)
 {
 	gn_stats_print();

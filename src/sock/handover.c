@@ -7,7 +7,7 @@
 
 /* A child that borrows our memory leaves our table as it is: which of its descriptors are not what the table says any more? Several children
  * may be on their way to exec at a time. */
-static struct lent {
+static GN_BULK struct lent {
 	pid_t pid;
 	uint64_t changed[16];
 } lent_children[8];

@@ -389,7 +389,7 @@ static bool make_way(int fd)
 		sock_fd_moved(so, fd, moved);
 		gn_put(so);
 	}
-	atomic_store(&gn_world.table[fd], NULL);
+	gn_unhide(fd);
 	return true;
 }
 
@@ -403,7 +403,7 @@ static int dup2_error(int from, int to, int flags)
 
 static bool is_used(int fd)
 {
-	return (uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]);
+	return gn_is_hidden(fd) || ((uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]));
 }
 
 static int dup2_sandboxed(int from, int to, int flags, bool three)

@@ -14,7 +14,7 @@
 
 #define OPTIONS_MAX 32
 
-static struct gn_spare *spare;
+static struct gn_spare spare;
 
 static uint32_t options_count(const struct gn_sock *so)
 {

@@ -130,7 +130,7 @@ static int holder_open(const struct gn_name *name, int type)
 	return rc;
 }
 
-static struct gn_spare *spare;
+static struct gn_spare spare;
 
 void gn_peer_hold(struct gn_sock *so, int fd)
 {

@@ -209,8 +209,10 @@ static uint8_t seat_take(struct gn_ep *ep)
 
 uint8_t gn_ep_join(struct gn_ep *ep)
 {
-	uint8_t seat = seat_take(ep);
+	uint8_t seat;
 
+	(void)*(volatile const uint32_t *)&ep->holders; /* read first, the pages around come with it */
+	seat = seat_take(ep);
 	if (likely(seat < GN_HOLDERS))
 		return seat;
 	gn_ep_reap(ep); /* those whom nobody has named are counted for ever when they are killed */

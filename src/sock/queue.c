@@ -32,7 +32,7 @@ struct gn_queue {
 	int tcp;    /* hidden: the program's own socket */
 };
 
-static struct gn_spare *spare;
+static struct gn_spare spare;
 
 bool gn_queue_waits(const struct gn_sock *so)
 {

@@ -24,7 +24,7 @@
 #define MINE (SA_SIGINFO | (unsigned int)SA_RESETHAND) /* flags that the kernel is not told as the program said them */
 #define INTERNAL 0x300000000ull /* the mask bits of 32 and 33: libc's own, which it does not block */
 
-static struct {
+static GN_BULK struct {
 	_Atomic uintptr_t handler;
 	_Atomic uint32_t flags;
 	_Atomic uint32_t shots; /* SA_RESETHAND: how often it may run still */

@@ -141,6 +141,10 @@ enum { GN_SEG_NONE, GN_SEG_MAPPED, GN_SEG_GIVEN_UP };
 
 enum gn_lane_policy { GN_LANES_AUTO, GN_LANES_KERNEL, GN_LANES_RING };
 
+#define GN_TABLE_MAX (1u << 20) /* descriptors: NR_OPEN's default */
+#define GN_HIDDEN ((struct gn_sock *)1) /* in the table: a descriptor of gnezdo's own, below GN_HIDDEN_FROM or far above */
+#define GN_HIDDEN_FROM 960u /* as gn_fd_raise(): where they are, unless there is no room */
+
 /* The process's state: the one global of this module. */
 struct gn_world {
 	_Atomic uint32_t ready;
@@ -167,11 +171,15 @@ struct gn_world {
 	int pool_fd;
 	int reserve_fd;            /* in place of one that the program has none left for, or -1 */
 	_Atomic uint32_t early;    /* sockets of kind GN_KIND_EARLY */
-	struct gn_sock *_Atomic *table;
-	uint32_t table_size;
+	_Atomic uint64_t hidden; /* of the descriptors from GN_HIDDEN_FROM on, 64: those that are gnezdo's own */
+	uint32_t table_size;  /* numbers that can be descriptors */
 	uint32_t used_fds;    /* no descriptor of ours was ever as high as this */
 	struct gn_sock *free_socks;
 	struct gn_sock *late; /* closed, with calls that go on */
+	/* Beside each other, and last: a forked child and its parent write to what is above, to the first sockets and to the table's begin, and
+	 * each page is a fault. */
+	struct gn_sock first[6];
+	struct gn_sock *_Atomic table[GN_TABLE_MAX]; /* touched only where descriptors are: the rest is address space */
 };
 extern struct gn_world gn_world;
 
@@ -179,8 +187,6 @@ extern struct gn_world gn_world;
  * shim's assembly. */
 extern int gn_world_lent;
 
-#define GN_TABLE_MAX (1u << 20) /* descriptors: NR_OPEN's default */
-#define GN_HIDDEN ((struct gn_sock *)1) /* in the table: a descriptor of gnezdo's own */
 
 /* world.c */
 void gn_world_init(void);
@@ -218,6 +224,7 @@ void gn_last_close(struct gn_sock *so, int fd);               /* open.c: no desc
 void gn_hide(int fd);
 void gn_unhide_close(int *fd);
 bool gn_is_hidden(int fd);
+void gn_unhide(int fd);
 
 static inline void gn_put(struct gn_sock *so)
 {
@@ -579,10 +586,11 @@ void gn_name_out(const struct gn_sock *so, struct sockaddr *addr, socklen_t *len
 /* spare.c: memory of things of one size. What the last close gives back is kept: it may come from a signal handler, where free() may not,
  * and a forked child need not touch malloc()'s pages to close. */
 struct gn_spare {
-	struct gn_spare *next;
+	void *few[4];           /* not written to */
+	struct gn_spared *more;
 };
-void *gn_spare_take(struct gn_spare **list, size_t size); /* zeroed, or NULL */
-void gn_spare_give(struct gn_spare **list, void *thing);  /* NULL: nothing */
+void *gn_spare_take(struct gn_spare *from, size_t size); /* zeroed, or NULL */
+void gn_spare_give(struct gn_spare *to, void *thing);    /* NULL: nothing */
 void gn_spare_forked(void);
 
 /* connecting.c: between a connection that the peer knows of and the descriptors that lead to it */

@@ -5,29 +5,57 @@
 
 #include "sock/sock.h"
 
-static _Atomic uint32_t lock; /* each store under it leaves whole lists: a forked child takes it as free */
+static _Atomic uint32_t lock; /* each store under it leaves whole lists; what is lost in a fork between two is one thing */
 
-void *gn_spare_take(struct gn_spare **list, size_t size)
+struct gn_spared {
+	struct gn_spared *next;
+};
+
+/* A thing that was kept, or NULL. */
+static void *take(struct gn_spare *from)
 {
-	struct gn_spare *s;
+	void *thing = from->more;
 
-	gn_lock(&lock);
-	s = *list;
-	if (s)
-		*list = s->next;
-	gn_unlock(&lock);
-	return s ? memset(s, 0, size) : calloc(1, size);
+	for (size_t i = 0; i < ARRAY_SIZE(from->few); i++)
+		if (from->few[i]) {
+			thing = from->few[i];
+			from->few[i] = NULL;
+			return thing;
+		}
+	if (thing)
+		from->more = from->more->next;
+	return thing;
 }
 
-void gn_spare_give(struct gn_spare **list, void *thing)
+static void give(struct gn_spare *to, void *thing)
 {
-	struct gn_spare *s = thing;
+	struct gn_spared *one = thing;
 
-	if (!s)
+	for (size_t i = 0; i < ARRAY_SIZE(to->few); i++)
+		if (!to->few[i]) {
+			to->few[i] = thing;
+			return;
+		}
+	one->next = to->more;
+	to->more = one;
+}
+
+void *gn_spare_take(struct gn_spare *from, size_t size)
+{
+	void *thing;
+
+	gn_lock(&lock);
+	thing = take(from);
+	gn_unlock(&lock);
+	return thing ? memset(thing, 0, size) : calloc(1, size);
+}
+
+void gn_spare_give(struct gn_spare *to, void *thing)
+{
+	if (!thing)
 		return;
 	gn_lock(&lock);
-	s->next = *list;
-	*list = s;
+	give(to, thing);
 	gn_unlock(&lock);
 }
 

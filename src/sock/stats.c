@@ -102,7 +102,7 @@ void gn_stats_print(void)
 	gn_world.stats = false; /* once */
 	name_read(name, sizeof name);
 	gn_lock(&total.lock);
-	for (uint32_t fd = 0; fd < gn_world.table_size && fd < (1u << 16); fd++) {
+	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
 		struct gn_sock *so = gn_get((int)fd);
 
 		if (!so)

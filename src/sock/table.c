@@ -5,7 +5,6 @@
 #include "sock/sleep.h"
 
 #define CHUNK 64
-#define HIDDEN_FROM 960 /* as gn_fd_raise() */
 
 void gn_socks_add(void *map, uint32_t count)
 {
@@ -155,7 +154,7 @@ static bool calls_go_on(struct gn_sock *so, int fd)
 
 	if (fd < 0 || gn_refs(so) == 1)
 		return false;
-	after = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_FROM);
+	after = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, GN_HIDDEN_FROM);
 	if (after < 0)
 		return false;
 	gn_hide(after);
@@ -193,6 +192,7 @@ int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale)
 		return -EMFILE;
 	so->fds++;
 	used(fd);
+	gn_unhide(fd); /* closed behind our back */
 	old = atomic_exchange(&gn_world.table[fd], so);
 	if ((uintptr_t)old > 1)
 		*stale = old;
@@ -216,6 +216,7 @@ bool gn_table_share(int fd, struct gn_sock *so)
 	open = so->fds > 0;
 	so->fds += open;
 	used(fd);
+	gn_unhide(fd);
 	gn_unlock(&gn_world.big);
 	if (!open)
 		return false;
@@ -248,24 +249,51 @@ struct gn_sock *gn_get_any(int fd)
 	return so ? so : gn_get_kind(fd, GN_KIND_EPOLL);
 }
 
+/* Of the word that stands for those numbers where ours usually are; the table there is another page. */
+static uint64_t hidden_bit(int fd)
+{
+	uint32_t i = (uint32_t)fd - GN_HIDDEN_FROM;
+
+	return i < 64 ? UINT64_C(1) << i : 0;
+}
+
 void gn_hide(int fd)
 {
-	if ((uint32_t)fd < gn_world.table_size)
+	uint64_t bit = hidden_bit(fd);
+
+	if (bit)
+		atomic_fetch_or(&gn_world.hidden, bit);
+	else if ((uint32_t)fd < gn_world.table_size)
 		atomic_store(&gn_world.table[fd], GN_HIDDEN);
 }
 
 bool gn_is_hidden(int fd)
 {
+	uint64_t bit = hidden_bit(fd);
+
+	if (bit)
+		return atomic_load_explicit(&gn_world.hidden, memory_order_relaxed) & bit;
 	return (uint32_t)fd < gn_world.table_size &&
 	       atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) == GN_HIDDEN;
+}
+
+void gn_unhide(int fd)
+{
+	uint64_t bit = hidden_bit(fd);
+
+	if (!gn_is_hidden(fd))
+		return;
+	if (bit)
+		atomic_fetch_and(&gn_world.hidden, ~bit);
+	else
+		atomic_store(&gn_world.table[fd], NULL);
 }
 
 void gn_unhide_close(int *fd)
 {
 	if (*fd < 0)
 		return;
-	if (gn_is_hidden(*fd))
-		atomic_store(&gn_world.table[*fd], NULL);
+	gn_unhide(*fd);
 	gn_sys_close(*fd);
 	*fd = -1;
 }

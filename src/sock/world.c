@@ -7,13 +7,12 @@
 
 #include "sock/sock.h"
 
-#define FIRST_SOCKS 6
 #define SPIN_DEFAULT_US 50
 #define HEAT_DEFAULT 24
 #define RING_DEFAULT (256u << 10)
 
-struct gn_world gn_world = {.pool_fd = -1, .reserve_fd = -1};
-struct gn_real_calls gn_real;
+GN_SHARED_PAGE struct gn_world gn_world;
+GN_BULK struct gn_real_calls gn_real;
 int gn_world_lent;
 
 static void settings(void)
@@ -37,12 +36,10 @@ static void settings(void)
 void gn_world_init(void)
 {
 	struct rlimit limit = {1024, 1024};
-	const size_t first_socks = FIRST_SOCKS * sizeof(struct gn_sock);
-	uint32_t size;
-	void *map;
 
 	if (atomic_load(&gn_world.ready))
 		return;
+	gn_world.pool_fd = gn_world.reserve_fd = -1;
 	settings();
 	gn_world.sandboxed = getenv("GNEZDO_SANDBOX") != NULL;
 	if (gn_world.sandboxed) { /* the filter was there before us: not one call that the program does not make */
@@ -53,15 +50,8 @@ void gn_world_init(void)
 	gn_tokens_begin();
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
-	size = limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX;
-	/* Touched only where descriptors are: the rest costs address space alone. The first sockets share a page with the first descriptors:
-	 * a forked child and its parent write to both at once, and each page is a fault. */
-	if (gn_sys_mmap(&map, NULL, first_socks + size * sizeof(void *), PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == 0) {
-		gn_socks_add(map, FIRST_SOCKS);
-		gn_world.table = (void *)((char *)map + first_socks);
-		gn_world.table_size = size;
-	}
+	gn_world.table_size = limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX;
+	gn_socks_add(gn_world.first, ARRAY_SIZE(gn_world.first));
 	atomic_store(&gn_world.ready, 1);
 }
 
