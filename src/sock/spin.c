@@ -147,21 +147,23 @@ static bool yield(struct gn_spinning *s)
 	return true;
 }
 
-/* The first looks of one who asks take a time that needs no clock: a forked child whose answer is there by then never touches that of the vdso. */
-static bool needs_no_clock(struct gn_spinning *s)
+/* Each look of one who asks is a system call, so some go by before the time is asked for, which is another one: a forked child need not touch
+ * the vdso's clock for it. */
+static bool ask_on(struct gn_spinning *s)
 {
-	if (s->end_ns)
-		return false;
 	if (s->looks-- > 0)
 		return true;
-	s->end_ns = gn_now_ns() + gn_world.spin_max_ns;
-	return false;
+	s->looks = LOOKS;
+	s->now_ns = gn_sys_now_ns(CLOCK_MONOTONIC);
+	if (!s->end_ns)
+		s->end_ns = s->now_ns + gn_world.spin_max_ns;
+	return s->now_ns < s->end_ns;
 }
 
 bool gn_spin_on(struct gn_spinning *s)
 {
-	if (needs_no_clock(s))
-		return !gn_signal_waits();
+	if (s->how == GN_SPIN_ASKING)
+		return ask_on(s) && !gn_signal_waits();
 	s->now_ns = gn_now_ns();
 	s->over = s->now_ns >= s->end_ns || s->now_ns >= s->until_ns || gn_signal_waits() || (s->now_ns >= s->yield_ns && !yield(s));
 	if (s->over)
