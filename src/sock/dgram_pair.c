@@ -373,7 +373,9 @@ void gn_pair_warm(struct gn_sock *so, int fd, const void *name, socklen_t len)
 
 	if (gn_world.lanes != GN_LANES_KERNEL && (++so->heat < gn_world.heat || gn_flag(so->ep, GN_EP_PINNED)))
 		return;
-	if (gn_world.lanes == GN_LANES_KERNEL || gn_uring_found()) {
+	if (gn_world.lanes != GN_LANES_KERNEL && !gn_uring_is_known())
+		return;
+	if (gn_world.lanes == GN_LANES_KERNEL) {
 		gn_why(so->ep, gn_world.why_kernel);
 		return;
 	}

@@ -18,7 +18,7 @@
 #include "sock/api.h"
 #include "sock/opts.h"
 
-#define CONNECTIONS_FIRST 256 /* by private faces, before the program's text is searched for an io_uring for this alone: uring.c */
+#define CONNECTIONS_FIRST 16 /* by private faces, before anything is done for the next */
 
 struct habit { /* of sockets of one domain */
 	_Atomic uint32_t connections; /* by private faces */
@@ -36,13 +36,15 @@ static bool is_worth_it(struct habit *habit)
 {
 	uint32_t skip = atomic_load_explicit(&habit->tries.skip, memory_order_relaxed);
 
-	if (gn_world.lanes == GN_LANES_RING) /* for tests: everywhere */
-		return !gn_uring_found();
-	if (atomic_load_explicit(&habit->connections, memory_order_relaxed) < (gn_world.looked ? 1 : CONNECTIONS_FIRST))
-		return false;
-	if (skip)
-		atomic_store_explicit(&habit->tries.skip, skip - 1, memory_order_relaxed);
-	return !skip && !gn_uring_found();
+	if (gn_world.lanes != GN_LANES_RING) { /* there, for tests: everywhere */
+		if (atomic_load_explicit(&habit->connections, memory_order_relaxed) < CONNECTIONS_FIRST)
+			return false;
+		if (skip)
+			atomic_store_explicit(&habit->tries.skip, skip - 1, memory_order_relaxed);
+		if (skip)
+			return false;
+	}
+	return gn_uring_is_known() && !gn_world.unseen;
 }
 
 static bool has_reserve(void)

@@ -215,6 +215,7 @@ static void process_begins(void)
 	atomic_store(&gn_following, 0);
 	gn_connecting_forked();
 	gn_spare_forked();
+	gn_uring_forked();
 	forget_all();
 	gn_signals_forked();
 }

@@ -33,6 +33,7 @@
 #define BIG_MISSES 8      /* times that gn_world.big may be somebody else's before it is waited for */
 #define WAIT_HEAT 4       /* operations between two looks at an offer */
 #define EDGE_WAITS 64     /* operations to wait for a connection to be read empty: gn_edges_wait() */
+#define UNKNOWN_HEAT 4    /* operations between two pieces of uring.c's search */
 #define SHARED_HEAT 32    /* operations between two looks whether relatives have let go */
 
 void gn_why(struct gn_ep *ep, enum gn_reason why)
@@ -151,7 +152,11 @@ static bool may_promote(struct gn_sock *so, int fd)
 {
 	struct gn_ep *ep = so->ep;
 
-	if (gn_world.lanes == GN_LANES_KERNEL || gn_uring_found()) {
+	if (gn_world.lanes != GN_LANES_KERNEL && !gn_uring_is_known()) {
+		so->heat_next = so->heat + UNKNOWN_HEAT;
+		return false;
+	}
+	if (gn_world.lanes == GN_LANES_KERNEL) {
 		give_up(so, gn_world.why_kernel);
 		return false;
 	}

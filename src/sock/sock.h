@@ -287,6 +287,8 @@ bool gn_family_is_alone(void);      /* no other process of it lives, and runs th
 
 /* uring.c */
 void gn_uring_look(void);
+bool gn_uring_looked_slow(void);
+void gn_uring_forked(void);
 
 /* The process moves bytes where nobody sees it, or may begin to at any time: the program has io_uring linked in. */
 static inline bool gn_uring_found(void)
@@ -294,6 +296,12 @@ static inline bool gn_uring_found(void)
 	if (unlikely(!gn_world.looked))
 		gn_uring_look();
 	return gn_world.unseen;
+}
+
+/* Is it known? Each time that it is not, some more is looked at, if time allows. */
+static inline bool gn_uring_is_known(void)
+{
+	return likely(gn_world.looked) || gn_uring_looked_slow();
 }
 
 /* stats.c */
