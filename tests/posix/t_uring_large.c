@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The same as t_uring_linked in a program with so much text before that call that it is looked through piece by piece (src/sock/uring.c). */
+/* As t_uring_linked, behind so much text that it is looked through piece by piece (src/sock/uring.c). */
 __asm__(".text\n"
 	"text_before:	.fill 6000000, 1, 0x90\n");
 
-#include "t_uring_linked.c"
+#define URING_INLINED
+#include "t_uring.c"
+
+int main(int argc, char **argv)
+{
+	return obs_main(argc, argv, cases);
+}
