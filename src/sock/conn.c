@@ -259,6 +259,8 @@ static int may_call(struct gn_sock *so)
 {
 	if (atomic_load(&so->ep->state) != GN_UNCONN || gn_flag(so->ep, GN_EP_EMULATED) || gn_queue_waits(so))
 		return MEANWHILE;
+	if (gn_flag(so->ep, GN_EP_PINNED))
+		return 0; /* since it was asked first */
 	if (!gn_ep_is_alone(so->ep)) {
 		gn_why(so->ep, GN_WHY_SHARED);
 		return 0;

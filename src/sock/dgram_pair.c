@@ -87,8 +87,8 @@ struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, cons
 /* Closes a hidden descriptor, or notes a new one. */
 static void meeting_fd_moved(int before, int now)
 {
-	if (before >= 0 && before != now && gn_is_hidden(before))
-		atomic_store(&gn_world.table[before], NULL);
+	if (before >= 0 && before != now)
+		gn_unhide(before);
 	if (now >= 0)
 		gn_hide(now);
 }

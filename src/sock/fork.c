@@ -330,6 +330,7 @@ void gn_adopt(struct gn_sock *so, int fd)
 	/* The table is that of a process whose memory was borrowed: it says nothing of the descriptors here, and nobody left what it names. */
 	for (uint32_t f = 0; f < gn_world.used_fds; f++)
 		atomic_store(&gn_world.table[f], NULL);
+	atomic_store(&gn_world.hidden, 0);
 	gn_table_share(fd, so);
 }
 

@@ -396,7 +396,7 @@ static int carry(struct gn_sock *so, int fd, int u, const struct encounter *e)
 	struct gn_peer *p = so->peer;
 	int rc;
 
-	atomic_store(&gn_world.table[u], NULL);
+	gn_unhide(u);
 	if (gn_is_inet(so->ep)) {
 		so->ep->local = e->from;
 		so->ep->peer = e->dest;
@@ -538,7 +538,7 @@ static void put_back(struct gn_sock *so, int fd)
 	if (old < 0)
 		return;
 	so->hold_fd = -1;
-	atomic_store(&gn_world.table[old], NULL);
+	gn_unhide(old);
 	gn_sys_fcntl(old, F_SETFL, O_RDWR | (gn_flag(so->ep, GN_EP_NONBLOCK) ? O_NONBLOCK : 0));
 	gn_put_under(so, fd, old);
 	gn_watches_to_kernel(so);

@@ -211,8 +211,8 @@ void gn_promote_step(struct gn_sock *so, int fd)
 		else if (rc == 0)
 			rc = gn_meeting_step(&so->meeting, &at, &so->expect, gn_world.ring_size, so->ep->type != SOCK_STREAM,
 					     &so->segment);
-		if (before >= 0 && before != so->meeting.fd && gn_is_hidden(before))
-			atomic_store(&gn_world.table[before], NULL);
+		if (before >= 0 && before != so->meeting.fd)
+			gn_unhide(before);
 		if (so->meeting.fd >= 0)
 			gn_hide(so->meeting.fd);
 		meeting_went(so, rc);

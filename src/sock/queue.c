@@ -67,7 +67,7 @@ static int shown(int *fd)
 {
 	int was = *fd;
 
-	atomic_store(&gn_world.table[was], NULL);
+	gn_unhide(was);
 	*fd = -1;
 	return was;
 }

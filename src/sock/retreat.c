@@ -50,6 +50,7 @@ bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns)
 {
 	struct timespec step = gn_timespec(STEP_NS);
 
+	gn_connecting_pass(so); /* another thread: what it puts there is what is given away; pinned, no later one does */
 	if (unlikely(gn_has_moved(so)))
 		return false;
 	if (!has_ring(so))

@@ -425,6 +425,29 @@ static bool forks(int fd, int other)
 	return obs_wait(pid) == 0 && recv(other, &c, 1, 0) == 1;
 }
 
+static bool passes(int fd, int other)
+{
+	int via[2], got;
+	bool right;
+
+	socketpair(AF_UNIX, SOCK_STREAM, 0, via);
+	right = pass_fd(via[0], fd) == 1;
+	got = passed_fd(via[1]);
+	right = right && arrives(got, other);
+	close(got);
+	close(via[0]);
+	close(via[1]);
+	return right;
+}
+
+static bool spawns(int fd, int other)
+{
+	char command[32], c = 0;
+
+	snprintf(command, sizeof(command), "echo >&%d", fd);
+	return system(command) == 0 && recv(other, &c, 1, 0) == 1 && c == '\n';
+}
+
 static bool closes(int fd, int other)
 {
 	struct pollfd p = { .fd = other, .events = POLLIN };
@@ -437,12 +460,12 @@ static bool closes(int fd, int other)
 /* Whoever accepts knows that the connection is there, though the caller's thread may not have come back from connect(). */
 static void used_before_connect_returns(struct obs *o)
 {
-	static bool (*const uses[])(int, int) = { reads_end, arrives, polls, has_a_peer, shuts, copies, forks, closes };
+	static bool (*const uses[])(int, int) = { reads_end, arrives, polls, has_a_peer, shuts, copies, passes, forks, spawns, closes };
 	int l = listener(TCP4, 16, &called);
 
 	(void)o;
 	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
-		int rounds = uses[i] == forks ? 25 : 150, right = 0;
+		int rounds = uses[i] == forks || uses[i] == spawns ? 25 : 150, right = 0;
 
 		for (int k = 0; k < rounds; k++) {
 			int fd = sock_of(TCP4, 0), other;
