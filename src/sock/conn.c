@@ -253,19 +253,24 @@ static bool early_connect(struct gn_sock *so, int fd, const struct gn_addr *dest
 	return true;
 }
 
-/* To be asked when no fork and no other connect() of this socket goes on. 1: the private face may be called; 0: the public one, and so->ep says
- * why; MEANWHILE: another thread has connected it, or is about to. */
-static int may_call(struct gn_sock *so)
+/* To be asked when no fork and no other connect() of this socket goes on. 1: the private face may be used; 0: the public one; MEANWHILE: another
+ * thread has connected it, or is about to. */
+static int may_use(struct gn_sock *so)
 {
 	if (atomic_load(&so->ep->state) != GN_UNCONN || gn_flag(so->ep, GN_EP_EMULATED) || gn_queue_waits(so))
 		return MEANWHILE;
-	if (gn_flag(so->ep, GN_EP_PINNED))
-		return 0; /* since it was asked first */
-	if (!gn_ep_is_alone(so->ep)) {
-		gn_why(so->ep, GN_WHY_SHARED);
-		return 0;
-	}
-	return 1;
+	return !gn_flag(so->ep, GN_EP_PINNED); /* since it was asked first */
+}
+
+/* The same before the call; so->ep says why not. */
+static int may_call(struct gn_sock *so)
+{
+	int rc = may_use(so);
+
+	if (rc != 1 || gn_ep_is_alone(so->ep))
+		return rc;
+	gn_why(so->ep, GN_WHY_SHARED);
+	return 0;
 }
 
 /* gn_connecting_begin() has been said. */
@@ -290,7 +295,7 @@ static int call_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 		gn_connecting_begin(so);
 		if (rc != 1)
 			return rc;
-		rc = may_call(so);
+		rc = may_use(so); /* forked meanwhile or not: the acceptor knows of the connection */
 		if (rc != 1) {
 			gn_sys_close(u);
 			return rc;

@@ -57,6 +57,7 @@ static void child_sock(struct gn_sock *so)
 	gn_unhide_close(&so->meeting.fd); /* the parent's offer: it answers, if it is the lone holder again */
 	so->meeting.state = GN_MEET_NONE;
 	gn_dgram_forked(so);
+	gn_queue_forked(so);
 	if (so->watches && gn_on_ring(so)) /* a thread of the parent was about to */
 		gn_watches_to_ring(so);
 }

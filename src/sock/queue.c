@@ -27,7 +27,7 @@ struct gn_queue {
 	struct gn_addr from, dest;
 	struct gn_addr before; /* our address, as bound; no family: it was not */
 	uint64_t deadline_ns, check_ns; /* the end of patience; when to ask again who it is that we wait for */
-	int caller; /* hidden: bound, not connected yet */
+	int caller; /* hidden: bound, not connected yet; of one that sleeps: not hidden */
 	int guard;  /* hidden: the other end of the mute socket */
 	int tcp;    /* hidden: the program's own socket */
 };
@@ -141,13 +141,32 @@ void gn_queue_fd_moved(struct gn_sock *so, int from, int to)
 	q->tcp = q->tcp == from ? to : q->tcp;
 }
 
+static struct gn_queue *queue_of(struct gn_sock *so)
+{
+	if (so->queue)
+		return so->queue;
+	so->queue = gn_spare_take(&spare, sizeof *so->queue);
+	if (so->queue)
+		so->queue->caller = so->queue->guard = so->queue->tcp = -1;
+	return so->queue;
+}
+
+void gn_queue_forked(struct gn_sock *so)
+{
+	struct gn_queue *q = so->queue;
+
+	if (!q || gn_queue_waits(so) || q->caller < 0)
+		return;
+	gn_sys_close(q->caller);
+	q->caller = -1;
+}
+
 /* From now on the connection goes on by itself. -EINPROGRESS; or 0: take the public face. */
 static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const struct gn_queue *of)
 {
-	struct gn_queue *q = so->queue ? so->queue : gn_spare_take(&spare, sizeof *q);
+	struct gn_queue *q = queue_of(so);
 	int mute, tcp = gn_fd_copy(fd);
 
-	so->queue = q;
 	mute = q && tcp >= 0 ? mute_socket(&q->guard) : -1;
 	if (mute < 0) {
 		if (q)
@@ -301,7 +320,11 @@ struct caller {
 
 static void hang_up(struct gn_held *held)
 {
-	gn_sys_close(container_of(held, struct caller, held)->u);
+	const struct caller *c = container_of(held, struct caller, held);
+
+	if (held->so->queue)
+		held->so->queue->caller = -1;
+	gn_sys_close(c->u);
 }
 
 /* Sleeps in the kernel until there is room. 0; -EAGAIN: time is up; -EINTR; others: the private face is gone. The kernel restarts a
@@ -309,12 +332,15 @@ static void hang_up(struct gn_held *held)
 static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, const struct gn_addr *dest, uint64_t until_ns)
 {
 	struct caller caller = {.u = u, .held = {.so = so, .undo = hang_up}};
+	struct gn_queue *q = queue_of(so);
 	enum gn_sleep_how how = atomic_load(&so->ep->sndtimeo_ns) ? GN_SLEEP_EINTR : GN_SLEEP_RESTART;
 	struct timeval limit;
 	uint64_t now, left;
 	int rc;
 
 	gn_sys_fcntl(u, F_SETFL, O_RDWR);
+	if (q)
+		q->caller = u; /* a forked child has it too, and nobody there to close it */
 	do {
 		now = gn_now_ns();
 		left = until_ns > now ? GN_MIN(until_ns - now, (uint64_t)CHECK_NS) : 1;
@@ -324,6 +350,8 @@ static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, c
 		if (rc == -EAGAIN && gn_now_ns() < until_ns)
 			rc = may_keep_waiting(at, dest) ? GN_SLEEP_AGAIN : -EPERM;
 	} while (rc == GN_SLEEP_AGAIN);
+	if (q)
+		q->caller = -1;
 	limit = (struct timeval){0, 0};
 	gn_sys_setsockopt(u, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	return rc;

@@ -638,6 +638,7 @@ void gn_queue_look(void);                               /* before this process s
 uint64_t gn_queue_nap(uint64_t deadline_ns);            /* until when it may sleep */
 void gn_queue_leave(struct gn_sock *so);
 void gn_queue_free(struct gn_sock *so);
+void gn_queue_forked(struct gn_sock *so);               /* in the child: what a thread of the parent slept with */
 void gn_queue_fd_moved(struct gn_sock *so, int from, int to);
 
 /* Another socket under all descriptors; what was bound is kept in hold_fd. gn_connecting_begin() has been said. */

@@ -392,6 +392,59 @@ static void its_caller_shuts(struct obs *o)
 	}
 }
 
+struct waiting {
+	int fd;
+	struct obs_name at;
+	long rc;
+};
+
+static void *waiting_caller(void *arg)
+{
+	struct waiting *w = arg;
+
+	w->rc = connect(w->fd, (struct sockaddr *)&w->at.sa, w->at.len);
+	return NULL;
+}
+
+/* The child has what the caller's thread waits with, and no such thread. */
+static void forks_beside_a_caller(struct obs *o)
+{
+	struct waiting w;
+	int lfd = listener(TCP4, 0, &w.at), c = caller(TCP4, &w.at, 0), end[2], a;
+	pthread_t t;
+	pid_t pid;
+	char byte;
+
+	(void)o;
+	if (pipe(end))
+		die("pipe");
+	w.fd = sock_of(TCP4, 0);
+	pthread_create(&t, NULL, waiting_caller, &w);
+	usleep(100000);
+	pid = obs_fork();
+	if (!pid) {
+		close(w.fd);
+		close(end[1]);
+		_exit(read(end[0], &byte, 1) != 0);
+	}
+	close(accept(lfd, NULL, NULL));
+	pthread_join(t, NULL);
+	obs("connect", w.rc);
+	a = accept(lfd, NULL, NULL);
+	obs_names("accepted", a);
+	obs_send(w.fd, "there", 0);
+	obs_recv(a, 10, 0);
+	close(w.fd);
+	obs_recv(a, 10, 0);
+	nonblock(lfd, true);
+	obs("accept, nobody", accept(lfd, NULL, NULL));
+	close(end[1]);
+	obs("child", obs_wait(pid));
+	close(a);
+	close(c);
+	close(lfd);
+}
+
 /* Asleep in epoll_wait(), and in a blocking connect(), when room comes. */
 static void waits_for_room(struct obs *o)
 {
@@ -518,6 +571,7 @@ int main(int argc, char **argv)
 		{ "on the way, and the listener closes", its_listener_closes, SOLO, SLOW },
 		{ "on the way, and the caller closes", its_caller_closes, SOLO, SLOW },
 		{ "on the way, and shutdown", its_caller_shuts, SOLO, SLOW },
+		{ "a fork beside a caller that waits", forks_beside_a_caller, SOLO, 0 },
 		{ "room in a full queue wakes", waits_for_room, SOLO, SLOW },
 		{ "blocked at a full queue that closes", blocked_and_closed, SOLO, SLOW },
 		{ "a blocked accept wakes", blocked_accept_wakes, SOLO, 0 },
