@@ -47,6 +47,18 @@ static bool is_worth_it(struct habit *habit)
 	return gn_uring_is_known() && !gn_world.unseen;
 }
 
+/* Puts `fd` in reserve and returns what was there. */
+static int reserve_swap(int fd)
+{
+	int was;
+
+	gn_lock(&gn_world.big);
+	was = gn_world.reserve_fd;
+	gn_world.reserve_fd = fd;
+	gn_unlock(&gn_world.big);
+	return was;
+}
+
 static bool has_reserve(void)
 {
 	int fd;
@@ -58,7 +70,8 @@ static bool has_reserve(void)
 		return false;
 	fd = gn_fd_raise(fd);
 	gn_hide(fd);
-	gn_world.reserve_fd = fd;
+	fd = reserve_swap(fd);
+	gn_unhide_close(&fd); /* another thread's */
 	return true;
 }
 
@@ -81,11 +94,12 @@ int gn_early_open(int domain, int type, int protocol)
 static int socket_now(const struct gn_ep *ep, int own)
 {
 	int type = ep->type | SOCK_CLOEXEC | (gn_flag(ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
-	int fd = gn_sys_socket(ep->domain, type, ep->protocol);
+	int fd = gn_sys_socket(ep->domain, type, ep->protocol), reserve;
 
 	if (likely(fd != -EMFILE && fd != -ENFILE))
 		return fd;
-	gn_unhide_close(&gn_world.reserve_fd);
+	reserve = reserve_swap(-1);
+	gn_unhide_close(&reserve);
 	fd = gn_sys_socket(ep->domain, type, ep->protocol);
 	if (fd != -EMFILE && fd != -ENFILE)
 		return fd;

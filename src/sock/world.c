@@ -33,6 +33,18 @@ static void settings(void)
 	gn_world.stats = gn_world.stats_wanted = getenv("GNEZDO_STATS") != NULL;
 }
 
+/* What the table has beyond the program's limit is given back: address space counts against limits (RLIMIT_DATA, and RLIMIT_MEMLOCK in mlockall). */
+static void table_shorten(uint32_t size)
+{
+	const uintptr_t page = 4096u << 4; /* or a larger one, as some machines have */
+	uintptr_t end = (uintptr_t)&gn_world.table[GN_TABLE_MAX] & ~(page - 1);
+	uintptr_t from = ((uintptr_t)&gn_world.table[size] + page - 1) & ~(page - 1);
+
+	gn_world.table_size = size;
+	if (from < end)
+		gn_sys_munmap((void *)from, end - from);
+}
+
 void gn_world_init(void)
 {
 	struct rlimit limit = {1024, 1024};
@@ -50,7 +62,7 @@ void gn_world_init(void)
 	gn_tokens_begin();
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
-	gn_world.table_size = limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX;
+	table_shorten(limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX);
 	gn_socks_add(gn_world.first, ARRAY_SIZE(gn_world.first));
 	atomic_store(&gn_world.ready, 1);
 }
