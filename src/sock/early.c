@@ -59,15 +59,17 @@ static int reserve_swap(int fd)
 	return was;
 }
 
-static bool has_reserve(void)
+static bool has_reserve(struct habit *habit)
 {
 	int fd;
 
 	if (likely(gn_world.reserve_fd >= 0))
 		return true;
-	fd = gn_sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	fd = gn_fd_is_scarce() ? -1 : gn_sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		gn_spin_result(&habit->tries, false);
 		return false;
+	}
 	fd = gn_fd_raise(fd);
 	gn_hide(fd);
 	fd = reserve_swap(fd);
@@ -81,7 +83,7 @@ int gn_early_open(int domain, int type, int protocol)
 	int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), fd;
 
 	if (!habit || kind != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP) || gn_world.sandboxed || gn_world.net_moved || gn_world.unseen ||
-	    !is_worth_it(habit) || gn_is_vfork_child() || !has_reserve())
+	    !is_worth_it(habit) || gn_is_vfork_child() || !has_reserve(habit))
 		return -1;
 	fd = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | (type & SOCK_CLOEXEC), 0);
 	if (fd < 0 || gn_opened_early(fd, domain, type, protocol))
