@@ -29,10 +29,14 @@ INTERPOSE(pid_t, _Fork, (void))
 extern void *gn_real_vfork;
 __attribute__((visibility("hidden"))) void *gn_real_vfork;
 
-void gn_vfork_find(void);
-__attribute__((visibility("hidden"))) void gn_vfork_find(void)
+void gn_vfork_begin(void);
+__attribute__((visibility("hidden"))) void gn_vfork_begin(void)
 {
-	gn_real_vfork = dlsym(RTLD_NEXT, "vfork");
+	gn_enter();
+	GN_INSIDE;
+	if (!gn_real_vfork)
+		gn_real_vfork = dlsym(RTLD_NEXT, "vfork");
+	gn_lend(false);
 }
 
 __asm__(".text\n"
@@ -43,28 +47,32 @@ __asm__(".text\n"
 	"vfork:\n"
 #if defined(__x86_64__)
 	"	endbr64\n"
-	"	movl $1, gn_world_lent(%rip)\n"
-	"	cmpq $0, gn_real_vfork(%rip)\n"
-	"	jne 1f\n"
 	"	subq $8, %rsp\n"
-	"	call gn_vfork_find\n"
+	"	call gn_vfork_begin\n"
 	"	addq $8, %rsp\n"
-	"1:	jmp *gn_real_vfork(%rip)\n"
+	"	jmp *gn_real_vfork(%rip)\n"
 #elif defined(__aarch64__)
-	"	adrp x1, gn_world_lent\n"
-	"	mov w2, #1\n"
-	"	str w2, [x1, #:lo12:gn_world_lent]\n"
-	"	adrp x1, gn_real_vfork\n"
-	"	ldr x1, [x1, #:lo12:gn_real_vfork]\n"
-	"	cbnz x1, 1f\n"
 	"	stp x29, x30, [sp, #-16]!\n"
-	"	bl gn_vfork_find\n"
+	"	bl gn_vfork_begin\n"
 	"	ldp x29, x30, [sp], #16\n"
 	"	adrp x1, gn_real_vfork\n"
 	"	ldr x1, [x1, #:lo12:gn_real_vfork]\n"
-	"1:	br x1\n"
+	"	br x1\n"
 #endif
 	".size vfork, . - vfork\n");
+
+/* Before this thread, or a child, enters namespaces. */
+static void net_moves(int flags)
+{
+	GN_INSIDE;
+	gn_net_moves(flags);
+}
+
+static void lend(bool for_ever)
+{
+	GN_INSIDE;
+	gn_lend(for_ever);
+}
 
 struct clone_child {
 	int (*main)(void *);
@@ -95,9 +103,9 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 	child_tid = va_arg(args, pid_t *);
 	va_end(args);
 	gn_enter();
-	gn_net_moves(flags);
+	net_moves(flags);
 	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
-		gn_world_lent = (flags & CLONE_VFORK) ? 1 : 2;
+		lend(!(flags & CLONE_VFORK));
 	if (!(flags & CLONE_VM))
 		counted = gn_fork_begin();
 	if (counted)
@@ -113,7 +121,7 @@ ALSO(__clone, clone);
 INTERPOSE(int, unshare, (int flags))
 {
 	gn_enter();
-	gn_net_moves(flags);
+	net_moves(flags);
 	return gn_real.unshare(flags);
 }
 
@@ -121,7 +129,7 @@ INTERPOSE(int, unshare, (int flags))
 INTERPOSE(int, setns, (int fd, int type))
 {
 	gn_enter();
-	gn_net_moves(type ? type : CLONE_NEWNET);
+	net_moves(type ? type : CLONE_NEWNET);
 	return gn_real.setns(fd, type);
 }
 

@@ -229,6 +229,7 @@ INTERPOSE(int, pidfd_getfd, (int process, int fd, unsigned int flags))
 {
 	gn_enter();
 	GN_INSIDE;
+	gn_early_end_all(); /* it may be one of ours */
 	return gn_taken(fd, gn_real.pidfd_getfd(process, fd, flags));
 }
 

@@ -61,5 +61,6 @@ void gn_shim_end(void)
 
 __attribute__((destructor)) static void destructor(void)
 {
+	GN_INSIDE;
 	gn_stats_print();
 }

@@ -63,7 +63,7 @@ static inline void gn_guard_end(const int *guard)
 
 static inline bool gn_fd_is_ours(int fd)
 {
-	return (uint32_t)fd < gn_world.table_size && (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) > 1;
+	return (uint32_t)fd < gn_world.table_size && (uintptr_t)atomic_load_explicit(gn_slot(fd), memory_order_relaxed) > 1;
 }
 
 /* The endpoint behind a descriptor, held, and the thread inside, until gn_fd_put(). NULL: not ours. */

@@ -167,13 +167,13 @@ static int put_one(int fd, int u)
 /* A number that the table knows no longer was closed meanwhile, and may be another file's. What fails does not keep the others from following. */
 int gn_put_under_begun(struct gn_sock *so, int fd, int u)
 {
-	bool lent = gn_is_vfork_child(), known = !lent && (uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]) == so;
+	bool lent = gn_is_vfork_child(), known = !lent && (uint32_t)fd < gn_world.table_size && atomic_load(gn_slot(fd)) == so;
 	int rc = lent || known ? put_one(fd, u) : 0, other_rc;
 
 	if (lent)
 		gn_lent_change(fd);
 	for (uint32_t other = 0; !lent && so->fds > known && other < gn_world.used_fds; other++) {
-		if ((int)other == fd || atomic_load(&gn_world.table[other]) != so)
+		if ((int)other == fd || atomic_load(gn_slot(other)) != so)
 			continue;
 		other_rc = put_one((int)other, u);
 		rc = rc < 0 ? rc : other_rc;

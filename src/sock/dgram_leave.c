@@ -368,7 +368,7 @@ static void put_instead(struct gn_sock *so, int fd, int fresh)
 		return;
 	gn_watches_to_kernel(so);
 	for (uint32_t f = 0; f < gn_world.used_fds; f++)
-		if (atomic_load(&gn_world.table[f]) == so)
+		if (atomic_load(gn_slot(f)) == so)
 			gn_table_clear((int)f);
 }
 

@@ -8,9 +8,10 @@
  * kernel's own socket takes its place first, so that nobody sees that it was not there before. That costs what was to be saved, so
  * it is tried ever more rarely where it happens.
  *
- * Invariants: one descriptor of one process leads to an early carrier: dup, fork, exec, spawn and passing put the kernel's socket there first, and
- * no fork goes on while gn_world.early is not 0. The last descriptor that the program may have is no reason to fail: one is kept in reserve.
- * Owner: kind is changed under so->connecting, or by the last close.
+ * Invariants: one descriptor of one process leads to an early carrier: dup, fork, vfork, exec, spawn and passing put the kernel's socket there first,
+ * and no fork goes on while gn_world.early is not 0, none are made while memory is lent. The kernel's socket is made in advance and kept, so that to put
+ * it there cannot fail; hence one early carrier of a domain at a time.
+ * Owner: kind is changed under so->connecting, or by the last close; a habit's reserve belongs to whoever has taken `busy` from 0 to 1.
  */
 #include <netinet/in.h>
 
@@ -23,9 +24,11 @@
 struct habit { /* of sockets of one domain */
 	_Atomic uint32_t connections; /* by private faces */
 	struct gn_spin tries;
+	_Atomic uint32_t busy;        /* there is an early carrier */
+	int reserve;                  /* hidden: the kernel's socket that takes its place, or -1 */
 };
 
-static struct habit habits[2]; /* IPv4, IPv6 */
+static struct habit habits[2] = {{.reserve = -1}, {.reserve = -1}}; /* IPv4, IPv6 */
 
 static struct habit *habit_of(int domain)
 {
@@ -47,34 +50,34 @@ static bool is_worth_it(struct habit *habit)
 	return gn_uring_is_known() && !gn_world.unseen;
 }
 
-/* Puts `fd` in reserve and returns what was there. */
-static int reserve_swap(int fd)
+/* `busy` is ours. */
+static bool has_reserve(struct habit *habit, int domain)
 {
-	int was;
+	int fd, low;
 
-	gn_lock(&gn_world.big);
-	was = gn_world.reserve_fd;
-	gn_world.reserve_fd = fd;
-	gn_unlock(&gn_world.big);
-	return was;
-}
-
-static bool has_reserve(struct habit *habit)
-{
-	int fd;
-
-	if (likely(gn_world.reserve_fd >= 0))
+	if (likely(habit->reserve >= 0))
 		return true;
-	fd = gn_fd_is_scarce() ? -1 : gn_sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
+	low = gn_fd_is_scarce() ? -1 : gn_sys_socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = low < 0 ? low : gn_fd_raise(low);
+	if (fd >= 0 && fd == low) /* one that the program would miss */
+		gn_sys_close(fd);
+	if (fd == low) {
 		gn_spin_result(&habit->tries, false);
 		return false;
 	}
-	fd = gn_fd_raise(fd);
 	gn_hide(fd);
-	fd = reserve_swap(fd);
-	gn_unhide_close(&fd); /* another thread's */
+	habit->reserve = fd;
 	return true;
+}
+
+static int open_carrier(struct habit *habit, int domain, int type, int protocol)
+{
+	int fd = has_reserve(habit, domain) ? gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | (type & SOCK_CLOEXEC), 0) : -1;
+
+	if (fd < 0 || gn_opened_early(fd, domain, type, protocol))
+		return fd;
+	gn_sys_close(fd);
+	return -1;
 }
 
 int gn_early_open(int domain, int type, int protocol)
@@ -83,30 +86,13 @@ int gn_early_open(int domain, int type, int protocol)
 	int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), fd;
 
 	if (!habit || kind != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP) || gn_world.sandboxed || gn_world.net_moved || gn_world.unseen ||
-	    !is_worth_it(habit) || gn_is_vfork_child() || !has_reserve(habit))
+	    !is_worth_it(habit) || gn_is_vfork_child() || atomic_exchange(&habit->busy, 1))
 		return -1;
-	fd = gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | (type & SOCK_CLOEXEC), 0);
-	if (fd < 0 || gn_opened_early(fd, domain, type, protocol))
-		return fd < 0 ? -1 : fd;
-	gn_sys_close(fd);
+	fd = open_carrier(habit, domain, type, protocol);
+	if (fd >= 0)
+		return fd;
+	atomic_store(&habit->busy, 0);
 	return -1;
-}
-
-/* The kernel's own socket. Where there is no number for it, the reserve's is; where the limit has sunk below that, its own. */
-static int socket_now(const struct gn_ep *ep, int own)
-{
-	int type = ep->type | SOCK_CLOEXEC | (gn_flag(ep, GN_EP_NONBLOCK) ? SOCK_NONBLOCK : 0);
-	int fd = gn_sys_socket(ep->domain, type, ep->protocol), reserve;
-
-	if (likely(fd != -EMFILE && fd != -ENFILE))
-		return fd;
-	reserve = reserve_swap(-1);
-	gn_unhide_close(&reserve);
-	fd = gn_sys_socket(ep->domain, type, ep->protocol);
-	if (fd != -EMFILE && fd != -ENFILE)
-		return fd;
-	gn_sys_close(own);
-	return gn_sys_socket(ep->domain, type, ep->protocol);
 }
 
 /* Not closed behind our back, and another file since. */
@@ -119,59 +105,48 @@ static bool is_still_there(int fd)
 }
 
 /* The kernel's own socket under the number that the early carrier has. */
-static void put_kernels(struct gn_sock *so, int fd)
+static void put_kernels(struct gn_sock *so, int fd, struct habit *habit)
 {
-	int flags = gn_sys_fcntl(fd, F_GETFD, 0), u;
+	int u = habit->reserve;
 
-	if (!is_still_there(fd))
-		return;
-	u = socket_now(so->ep, fd);
-	if (u < 0)
-		return;
+	habit->reserve = -1;
+	gn_unhide(u);
 	gn_options_set(so, u);
-	if (u != fd)
-		gn_put_under_begun(so, fd, u);
-	else if (!(flags & FD_CLOEXEC))
-		gn_sys_fcntl(fd, F_SETFD, 0);
+	if (gn_flag(so->ep, GN_EP_NONBLOCK))
+		gn_sys_fcntl(u, F_SETFL, O_RDWR | O_NONBLOCK);
+	gn_put_under_begun(so, fd, u);
 }
 
 static void is_early_no_more(struct gn_sock *so)
 {
 	enum gn_kind early = GN_KIND_EARLY;
 
-	if (atomic_compare_exchange_strong(&so->kind, &early, GN_KIND_SOCK))
-		atomic_fetch_sub(&gn_world.early, 1);
+	if (!atomic_compare_exchange_strong(&so->kind, &early, GN_KIND_SOCK))
+		return;
+	atomic_fetch_sub(&gn_world.early, 1);
+	atomic_store(&habit_of(so->ep->domain)->busy, 0);
 }
 
 /* gn_connecting_begin() has been said. */
 void gn_early_end(struct gn_sock *so, int fd)
 {
-	bool lent = gn_is_vfork_child(); /* its number is to lead elsewhere, and its parent's is not */
+	struct habit *habit = habit_of(so->ep->domain);
 
-	if (so->kind != GN_KIND_EARLY || (lent && gn_lent_is_changed(fd)))
+	if (so->kind != GN_KIND_EARLY)
 		return;
-	put_kernels(so, fd);
-	if (lent) {
-		gn_lent_change(fd);
-		return;
-	}
+	if (is_still_there(fd))
+		put_kernels(so, fd, habit);
+	gn_spin_result(&habit->tries, false);
 	is_early_no_more(so);
-	gn_spin_result(&habit_of(so->ep->domain)->tries, false);
 }
 
-struct gn_sock *gn_early_ended(struct gn_sock *so, int fd)
+void gn_early_ended(struct gn_sock *so, int fd)
 {
-	if (gn_world.sandboxed) {
-		gn_put(so);
-		return NULL;
-	}
+	if (gn_world.sandboxed)
+		return;
 	gn_connecting_begin(so);
 	gn_early_end(so, fd);
 	gn_connecting_end(so);
-	if (!gn_is_vfork_child())
-		return so;
-	gn_put(so);
-	return NULL; /* the kernel's alone, there */
 }
 
 void gn_early_end_all(void)
@@ -185,6 +160,30 @@ void gn_early_end_all(void)
 		if (so)
 			gn_put(so);
 	}
+}
+
+void gn_early_leave(void)
+{
+	gn_early_end_all();
+	for (size_t i = 0; i < ARRAY_SIZE(habits); i++)
+		if (!atomic_exchange(&habits[i].busy, 1)) /* and stays so */
+			gn_unhide_close(&habits[i].reserve);
+}
+
+/* A reserve would be one socket of two processes. */
+void gn_early_forked(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(habits); i++) {
+		gn_unhide_close(&habits[i].reserve);
+		atomic_store(&habits[i].busy, 0);
+	}
+}
+
+void gn_early_fd_moved(int from, int to)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(habits); i++)
+		if (habits[i].reserve == from)
+			habits[i].reserve = to;
 }
 
 void gn_early_closed(struct gn_sock *so)

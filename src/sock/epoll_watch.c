@@ -316,7 +316,7 @@ void gn_watches_renumber(struct gn_sock *so, int from, int to)
 
 	gn_lock(&gn_watch_lists);
 	for (struct gn_watch *w = so->watches; w; w = w->of_sock) {
-		if (w->fd != from && (from >= 0 || atomic_load(&gn_world.table[w->fd]) == so))
+		if (w->fd != from && (from >= 0 || atomic_load(gn_slot(w->fd)) == so))
 			continue;
 		gn_lock(&w->set->lock);
 		watch_renumber(w, to, from >= 0);

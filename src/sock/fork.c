@@ -24,7 +24,7 @@ static void for_each_sock(void (*f)(struct gn_sock *))
 
 	pass++;
 	for (uint32_t fd = 0, left = gn_world.used_fds; fd < gn_world.table_size && fd < left; fd++) {
-		struct gn_sock *so = atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed);
+		struct gn_sock *so = atomic_load_explicit(gn_slot(fd), memory_order_relaxed);
 
 		if ((uintptr_t)so <= 1 || so->pass == pass)
 			continue;
@@ -106,7 +106,7 @@ static void hold_set(struct gn_sock *so)
 static void for_each_live(void (*f)(struct gn_sock *))
 {
 	for (uint32_t fd = 0; fd < gn_world.used_fds && fd < gn_world.table_size; fd++) {
-		struct gn_sock *so = atomic_load_explicit(&gn_world.table[fd], memory_order_acquire);
+		struct gn_sock *so = atomic_load_explicit(gn_slot(fd), memory_order_acquire);
 
 		if ((uintptr_t)so > 1)
 			f(so);
@@ -216,6 +216,8 @@ static void process_begins(void)
 	atomic_store(&gn_following, 0);
 	gn_connecting_forked();
 	gn_spare_forked();
+	gn_lent_forked();
+	gn_early_forked();
 	gn_uring_forked();
 	forget_all();
 	gn_signals_forked();
@@ -325,12 +327,11 @@ void gn_adopt(struct gn_sock *so, int fd)
 {
 	if (gn_sys_getpid() == gn_world.pid)
 		return;
-	gn_world_lent = 0;
 	process_begins();
 	so->seat = gn_ep_join(so->ep);
 	/* The table is that of a process whose memory was borrowed: it says nothing of the descriptors here, and nobody left what it names. */
 	for (uint32_t f = 0; f < gn_world.used_fds; f++)
-		atomic_store(&gn_world.table[f], NULL);
+		atomic_store(gn_slot(f), NULL);
 	atomic_store(&gn_world.hidden, 0);
 	gn_table_share(fd, so);
 }

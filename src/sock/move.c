@@ -156,7 +156,7 @@ static void table_follow(struct gn_sock *so)
 	struct gn_sock *again = NULL;
 
 	for (uint32_t f = 0; f < gn_world.used_fds; f++) {
-		if (atomic_load(&gn_world.table[f]) != so)
+		if (atomic_load(gn_slot(f)) != so)
 			continue;
 		gn_table_clear((int)f);
 		if (again) {

@@ -17,7 +17,7 @@ void gn_net_moves(int flags)
 	if (!(flags & CLONE_NEWNET))
 		return;
 	gn_world.net_moved = true;
-	gn_early_end_all(); /* here is where they were made */
+	gn_early_leave(); /* here is where they were made */
 }
 
 static bool cookie_of(int fd, uint64_t *cookie)

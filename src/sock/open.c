@@ -52,7 +52,7 @@ static struct gn_sock *open_one(enum gn_kind kind, int fd, int domain, int type,
 	if (gn_world.sandboxed || !serves(domain, type, protocol))
 		return NULL;
 	gn_lock(&gn_world.big);
-	so = make(kind, domain, type, protocol, flags);
+	so = kind == GN_KIND_EARLY && atomic_load(&gn_world_lent) ? NULL : make(kind, domain, type, protocol, flags);
 	if (so) {
 		so->ep->fd = fd;
 		atomic_store(&so->ep->state, state);
@@ -177,7 +177,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 /* The private face of a listener whose last descriptor this is goes after the public one: who waits in its queue tries that one then. */
 static int face_of_last(int fd)
 {
-	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(&gn_world.table[fd]) : NULL;
+	struct gn_sock *so = (uint32_t)fd < gn_world.table_size ? atomic_load(gn_slot(fd)) : NULL;
 	int face = -1;
 
 	if ((uintptr_t)so <= 1 || so->kind != GN_KIND_SOCK || so->private_fd < 0 || so->fds > 1 || gn_refs(so) > 1)
@@ -303,7 +303,7 @@ static int shared(struct gn_sock *so, int fd, int copy)
 		dup_again(fd, copy);
 	}
 	if (unlikely(gn_world.sandboxed) && (uint32_t)copy < gn_world.table_size && (uint32_t)fd < gn_world.table_size) {
-		atomic_store(&gn_world.table[copy], gn_world.table[fd]); /* nothing is counted there */
+		atomic_store(gn_slot(copy), *gn_slot(fd)); /* nothing is counted there */
 	} else if (so) {
 		copy = share(so, copy);
 		gn_put(so);
@@ -376,8 +376,7 @@ static bool make_way(int fd)
 	gn_hide(moved);
 	if (gn_world.pool_fd == fd)
 		gn_world.pool_fd = moved;
-	if (gn_world.reserve_fd == fd)
-		gn_world.reserve_fd = moved;
+	gn_early_fd_moved(fd, moved);
 	for (uint32_t i = 0; i < gn_world.used_fds; i++) {
 		so = gn_get_any((int)i);
 		if (!so)
@@ -403,7 +402,7 @@ static int dup2_error(int from, int to, int flags)
 
 static bool is_used(int fd)
 {
-	return gn_is_hidden(fd) || ((uint32_t)fd < gn_world.table_size && atomic_load(&gn_world.table[fd]));
+	return gn_is_hidden(fd) || ((uint32_t)fd < gn_world.table_size && atomic_load(gn_slot(fd)));
 }
 
 static int dup2_sandboxed(int from, int to, int flags, bool three)
@@ -411,7 +410,7 @@ static int dup2_sandboxed(int from, int to, int flags, bool three)
 	int rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 
 	if (rc >= 0 && from != to && (uint32_t)rc < gn_world.table_size && (uint32_t)from < gn_world.table_size)
-		atomic_store(&gn_world.table[rc], gn_world.table[from]);
+		atomic_store(gn_slot(rc), *gn_slot(from));
 	return rc;
 }
 

@@ -256,7 +256,9 @@ bool gn_setsockopt_early(int fd, int level, int name, const void *value, socklen
 	if (!so)
 		return false;
 	gn_connecting_begin(so);
-	done = so->kind == GN_KIND_EARLY && !gn_is_nowhere(value, 1) && set_common(so, level, name, value, len) == 1;
+	/* The kernel looks at the pointer: to the carrier that option is nothing. */
+	done = so->kind == GN_KIND_EARLY && gn_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, value, len) == 0 &&
+	       set_common(so, level, name, value, len) == 1;
 	gn_connecting_end(so);
 	gn_put(so);
 	return done;

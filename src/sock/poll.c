@@ -518,7 +518,7 @@ struct known {
 static void known_note(struct known *k, int fd)
 {
 	if (fd < FD_SETSIZE && (uint32_t)fd < gn_world.table_size &&
-	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) > 1)
+	    (uintptr_t)atomic_load_explicit(gn_slot(fd), memory_order_relaxed) > 1)
 		k->bits[fd / 64] |= UINT64_C(1) << fd % 64;
 }
 

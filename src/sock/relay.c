@@ -25,11 +25,11 @@
 static void leave_others(const struct gn_sock *so)
 {
 	for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
-		struct gn_sock *other = atomic_load(&gn_world.table[fd]);
+		struct gn_sock *other = atomic_load(gn_slot(fd));
 
 		if ((uintptr_t)other <= 1 || other == so)
 			continue;
-		atomic_store(&gn_world.table[fd], NULL);
+		atomic_store(gn_slot(fd), NULL);
 		if (--other->fds == 0 && other->kind == GN_KIND_SOCK)
 			gn_ep_leave(other->ep);
 	}

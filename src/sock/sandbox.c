@@ -57,7 +57,7 @@ static void set_plain(struct gn_sock *set, int fd)
 static void set_forget(struct gn_sock *set, int fd)
 {
 	(void)set;
-	atomic_store(&gn_world.table[fd], NULL);
+	atomic_store(gn_slot(fd), NULL);
 }
 
 /* Its memory stays, as that of every gn_sock. */
@@ -66,13 +66,14 @@ static void sock_forget(struct gn_sock *so, int fd)
 	if (so->ep->type != SOCK_DGRAM && gn_flag(so->ep, GN_EP_EMULATED) && atomic_load(&so->ep->state) == GN_ESTAB)
 		so->kind = GN_KIND_SANDBOX;
 	else
-		atomic_store(&gn_world.table[fd], NULL);
+		atomic_store(gn_slot(fd), NULL);
 }
 
 void gn_sandbox(void)
 {
 	if (gn_world.sandboxed || gn_is_vfork_child())
 		return;
+	gn_early_leave();
 	gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
 	for_each_fd(GN_KIND_SOCK, sock_settle);
 	for_each_fd(GN_KIND_EPOLL, set_plain);

@@ -272,12 +272,12 @@ void gn_sleep_fork(enum gn_fork_step step)
 
 int gn_fd_still(struct gn_sock *so, int fd)
 {
-	if (likely((uint32_t)fd < gn_world.table_size && atomic_load_explicit(&gn_world.table[fd], memory_order_acquire) == so))
+	if (likely((uint32_t)fd < gn_world.table_size && atomic_load_explicit(gn_slot(fd), memory_order_acquire) == so))
 		return fd;
 	if (so->after >= 0)
 		return so->after;
 	for (uint32_t other = 0; other < gn_world.used_fds && other < gn_world.table_size; other++)
-		if (atomic_load_explicit(&gn_world.table[other], memory_order_acquire) == so)
+		if (atomic_load_explicit(gn_slot(other), memory_order_acquire) == so)
 			return (int)other;
 	return -1;
 }

@@ -169,34 +169,42 @@ struct gn_world {
 	_Atomic uint32_t queued;   /* sockets whose connect() waits for room: no sleep of this process may be long */
 	struct gn_pool *pool;
 	int pool_fd;
-	int reserve_fd;            /* in place of one that the program has none left for, or -1 */
 	_Atomic uint32_t early;    /* sockets of kind GN_KIND_EARLY */
 	_Atomic uint64_t hidden; /* of the descriptors from GN_HIDDEN_FROM on, 64: those that are gnezdo's own */
 	uint32_t table_size;  /* numbers that can be descriptors */
 	uint32_t used_fds;    /* no descriptor of ours was ever as high as this */
 	struct gn_sock *free_socks;
 	struct gn_sock *late; /* closed, with calls that go on */
-	/* Beside each other, and last: a forked child and its parent write to what is above, to the first sockets and to the table's begin, and
-	 * each page is a fault. */
+	struct gn_sock *_Atomic *far; /* from descriptors to endpoints: gn_slot() */
+	/* A forked child and its parent write to what is above, to the first sockets and to the table's begin: each page is a fault. */
+	struct gn_sock *_Atomic near[128];
 	struct gn_sock first[6];
-	struct gn_sock *_Atomic table[GN_TABLE_MAX]; /* touched only where descriptors are: the rest is address space */
 };
 extern struct gn_world gn_world;
 
-/* Set when the process has called vfork or clone: whoever closes descriptors then may be a child that borrows our memory. Plain, for the
- * shim's assembly. */
-extern int gn_world_lent;
+/* fd: below gn_world.table_size. */
+static inline struct gn_sock *_Atomic *gn_slot(int fd)
+{
+	const uint32_t count = ARRAY_SIZE(gn_world.near), i = (uint32_t)fd;
+
+	return i < count ? &gn_world.near[i] : &gn_world.far[i - count];
+}
+
+/* Not 0: threads have called vfork or clone, and whoever closes descriptors may be a child that borrows our memory. */
+extern _Atomic uint32_t gn_world_lent;
 
 
 /* world.c */
 void gn_world_init(void);
 bool gn_is_vfork_child_slow(void);
+void gn_lend(bool for_ever); /* this thread is about to call vfork; or clone, without waiting for the child */
+void gn_lent_forked(void);
 
 
 /* A vfork child runs in its parent's memory: what it does to descriptors must not touch the parent's tables. */
 static inline bool gn_is_vfork_child(void)
 {
-	return unlikely(gn_world_lent) && !gn_world.sandboxed && gn_is_vfork_child_slow();
+	return unlikely(atomic_load_explicit(&gn_world_lent, memory_order_relaxed)) && !gn_world.sandboxed && gn_is_vfork_child_slow();
 }
 
 /* netns.c */
@@ -245,12 +253,12 @@ static inline struct gn_sock *gn_get_kind(int fd, enum gn_kind kind)
 
 	if ((uint32_t)fd >= gn_world.table_size)
 		return NULL;
-	so = atomic_load_explicit(&gn_world.table[fd], memory_order_acquire);
+	so = atomic_load_explicit(gn_slot(fd), memory_order_acquire);
 	if (likely((uintptr_t)so <= 1))
 		return NULL;
 	/* The memory of a gn_sock is never given back, so counting on a dead one is harmless; the second look tells. */
 	atomic_fetch_add_explicit(&so->refs, 1, memory_order_acquire);
-	if (unlikely(atomic_load_explicit(&gn_world.table[fd], memory_order_acquire) != so ||
+	if (unlikely(atomic_load_explicit(gn_slot(fd), memory_order_acquire) != so ||
 		     atomic_load_explicit(&so->kind, memory_order_relaxed) != kind))
 		return gn_get_other(so, fd, kind);
 	return so;
@@ -620,10 +628,13 @@ static inline void gn_connecting_pass(struct gn_sock *so)
  * kernel's. */
 int gn_early_open(int domain, int type, int protocol);
 void gn_early_end(struct gn_sock *so, int fd);          /* the kernel's own socket takes its place; gn_connecting_begin() has been said */
-struct gn_sock *gn_early_ended(struct gn_sock *so, int fd); /* of one just got: itself, or NULL: the kernel's alone */
+void gn_early_ended(struct gn_sock *so, int fd);        /* the same, of one just got */
 void gn_early_end_all(void);
+void gn_early_leave(void);                              /* and none are to be made */
+void gn_early_forked(void);
 void gn_early_connected(struct gn_sock *so);            /* by a private face, early or not */
 void gn_early_closed(struct gn_sock *so);
+void gn_early_fd_moved(int from, int to);
 bool gn_opened_early(int fd, int domain, int type, int protocol); /* open.c */
 
 /* queue.c: callers of a private face whose queue is full */

@@ -33,8 +33,12 @@ static struct gn_sock *sock_alloc(void)
 
 struct gn_sock *gn_get_other(struct gn_sock *so, int fd, enum gn_kind kind)
 {
-	if (kind == GN_KIND_SOCK && so->kind == GN_KIND_EARLY && atomic_load(&gn_world.table[fd]) == so)
-		return gn_early_ended(so, fd);
+	bool here = atomic_load(gn_slot(fd)) == so;
+
+	if (here && kind == GN_KIND_SOCK && so->kind == GN_KIND_EARLY)
+		gn_early_ended(so, fd);
+	if (here && so->kind == kind) /* now, or since another thread has connected it */
+		return so;
 	gn_put(so);
 	return NULL;
 }
@@ -193,7 +197,7 @@ int gn_table_set(int fd, struct gn_sock *so, struct gn_sock **stale)
 	so->fds++;
 	used(fd);
 	gn_unhide(fd); /* closed behind our back */
-	old = atomic_exchange(&gn_world.table[fd], so);
+	old = atomic_exchange(gn_slot(fd), so);
 	if ((uintptr_t)old > 1)
 		*stale = old;
 	return 0;
@@ -220,7 +224,7 @@ bool gn_table_share(int fd, struct gn_sock *so)
 	gn_unlock(&gn_world.big);
 	if (!open)
 		return false;
-	old = atomic_exchange(&gn_world.table[fd], so);
+	old = atomic_exchange(gn_slot(fd), so);
 	if ((uintptr_t)old > 1)
 		entry_drop(old, -1);
 	if (so->kind == GN_KIND_SOCK && unlikely(so->watches))
@@ -233,9 +237,9 @@ void gn_table_clear(int fd)
 	struct gn_sock *so;
 
 	if ((uint32_t)fd >= gn_world.table_size ||
-	    (uintptr_t)atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) <= 1)
+	    (uintptr_t)atomic_load_explicit(gn_slot(fd), memory_order_relaxed) <= 1)
 		return;
-	so = atomic_exchange(&gn_world.table[fd], NULL);
+	so = atomic_exchange(gn_slot(fd), NULL);
 	if ((uintptr_t)so <= 1 || unlikely(gn_world.sandboxed))
 		return;
 	gn_connecting_pass(so); /* afterwards nobody puts anything under a number that has gone from the table */
@@ -264,7 +268,7 @@ void gn_hide(int fd)
 	if (bit)
 		atomic_fetch_or(&gn_world.hidden, bit);
 	else if ((uint32_t)fd < gn_world.table_size)
-		atomic_store(&gn_world.table[fd], GN_HIDDEN);
+		atomic_store(gn_slot(fd), GN_HIDDEN);
 }
 
 bool gn_is_hidden(int fd)
@@ -274,7 +278,7 @@ bool gn_is_hidden(int fd)
 	if (bit)
 		return atomic_load_explicit(&gn_world.hidden, memory_order_relaxed) & bit;
 	return (uint32_t)fd < gn_world.table_size &&
-	       atomic_load_explicit(&gn_world.table[fd], memory_order_relaxed) == GN_HIDDEN;
+	       atomic_load_explicit(gn_slot(fd), memory_order_relaxed) == GN_HIDDEN;
 }
 
 void gn_unhide(int fd)
@@ -286,7 +290,7 @@ void gn_unhide(int fd)
 	if (bit)
 		atomic_fetch_and(&gn_world.hidden, ~bit);
 	else
-		atomic_store(&gn_world.table[fd], NULL);
+		atomic_store(gn_slot(fd), NULL);
 }
 
 void gn_unhide_close(int *fd)

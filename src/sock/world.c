@@ -13,7 +13,7 @@
 
 GN_SHARED_PAGE struct gn_world gn_world;
 GN_BULK struct gn_real_calls gn_real;
-int gn_world_lent;
+_Atomic uint32_t gn_world_lent;
 
 static void settings(void)
 {
@@ -33,16 +33,17 @@ static void settings(void)
 	gn_world.stats = gn_world.stats_wanted = getenv("GNEZDO_STATS") != NULL;
 }
 
-/* What the table has beyond the program's limit is given back: address space counts against limits (RLIMIT_DATA, and RLIMIT_MEMLOCK in mlockall). */
-static void table_shorten(uint32_t size)
+/* Numbers that are not near are touched only where descriptors are: the rest costs address space alone. */
+static void table_open(uint32_t size)
 {
-	const uintptr_t page = 4096u << 4; /* or a larger one, as some machines have */
-	uintptr_t end = (uintptr_t)&gn_world.table[GN_TABLE_MAX] & ~(page - 1);
-	uintptr_t from = ((uintptr_t)&gn_world.table[size] + page - 1) & ~(page - 1);
+	void *far;
 
-	gn_world.table_size = size;
-	if (from < end)
-		gn_sys_munmap((void *)from, end - from);
+	gn_world.table_size = GN_MIN(size, (uint32_t)ARRAY_SIZE(gn_world.near));
+	if (size > gn_world.table_size && gn_sys_mmap(&far, NULL, (size - gn_world.table_size) * sizeof(void *), PROT_READ | PROT_WRITE,
+						      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == 0) {
+		gn_world.far = far;
+		gn_world.table_size = size;
+	}
 }
 
 void gn_world_init(void)
@@ -51,7 +52,7 @@ void gn_world_init(void)
 
 	if (atomic_load(&gn_world.ready))
 		return;
-	gn_world.pool_fd = gn_world.reserve_fd = -1;
+	gn_world.pool_fd = -1;
 	settings();
 	gn_world.sandboxed = getenv("GNEZDO_SANDBOX") != NULL;
 	if (gn_world.sandboxed) { /* the filter was there before us: not one call that the program does not make */
@@ -62,18 +63,43 @@ void gn_world_init(void)
 	gn_tokens_begin();
 	gn_world.one_cpu = get_nprocs() < 2;
 	gn_raw6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0);
-	table_shorten(limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX);
+	table_open(limit.rlim_max < GN_TABLE_MAX ? (uint32_t)limit.rlim_max : GN_TABLE_MAX);
 	gn_socks_add(gn_world.first, ARRAY_SIZE(gn_world.first));
 	atomic_store(&gn_world.ready, 1);
 }
 
-/* The parent of a vfork sleeps until the child is gone; when it runs, its memory is its own again. A clone that shares memory and does
- * not wait is a thread in all but name: for such, the question stays open. */
+#define FOR_EVER 0x10000u /* in gn_world_lent: a clone that shares memory and does not wait is a thread in all but name */
+
+static __thread __attribute__((tls_model("initial-exec"))) bool lends; /* this thread has called vfork, and not been seen to come back */
+
+void gn_lend(bool for_ever)
+{
+	if (gn_world.sandboxed || gn_is_vfork_child())
+		return;
+	if (for_ever)
+		atomic_fetch_or(&gn_world_lent, FOR_EVER);
+	else
+		atomic_fetch_add(&gn_world_lent, 1);
+	gn_lock(&gn_world.big); /* who makes an early carrier has seen that, or it is here to be seen */
+	gn_unlock(&gn_world.big);
+	gn_early_end_all();
+	lends = !for_ever;
+}
+
+/* The parent's thread sleeps until the child is gone; when it runs, it lends no longer. Other threads run all the time. */
 bool gn_is_vfork_child_slow(void)
 {
 	if (gn_sys_getpid() != gn_world.pid)
 		return true;
-	if (gn_world_lent == 1)
-		gn_world_lent = 0;
+	if (lends) {
+		lends = false;
+		atomic_fetch_sub(&gn_world_lent, 1);
+	}
 	return false;
+}
+
+void gn_lent_forked(void)
+{
+	atomic_store(&gn_world_lent, 0);
+	lends = false;
 }

@@ -8,8 +8,10 @@
 #include <sched.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define HABIT 600 /* connections that make one of it */
 
@@ -140,6 +142,14 @@ static void options(struct obs *o)
 	}
 }
 
+static void *nowhere(void)
+{
+	void *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(page, 4096);
+	return page;
+}
+
 static void bad_pointers(struct obs *o)
 {
 	struct place p;
@@ -149,6 +159,7 @@ static void bad_pointers(struct obs *o)
 	make_a_habit(&p, TCP4);
 	fd = sock_of(TCP4, 0);
 	obs("no value", setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, NULL, sizeof(int)));
+	obs("a value that is nowhere", setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, nowhere(), sizeof(int)));
 	obs("no address", connect(fd, NULL, sizeof(struct sockaddr_in)));
 	obs("a short address", connect(fd, (struct sockaddr *)&p.at.sa, 3));
 	goes_on(&p, fd);
@@ -304,6 +315,48 @@ static void move_vfork_dup(int fd)
 	obs("vfork", obs_wait(pid));
 }
 
+static int bind_any(int fd)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+
+	return bind(fd, (struct sockaddr *)&in, sizeof(in)) && bind(fd, (struct sockaddr *)&in6, sizeof(in6)) ? -1 : 0;
+}
+
+/* The socket is the parent's too. */
+static void move_vfork_bind(int fd)
+{
+	pid_t pid = vfork();
+
+	if (!pid)
+		_exit(bind_any(fd) ? 1 : 0);
+	obs("vfork", obs_wait(pid));
+}
+
+static void move_exec_bind(int fd)
+{
+	char *argv[] = { (char *)"t_early", (char *)"--bind", NULL };
+	pid_t pid;
+
+	tell(fd);
+	pid = vfork();
+	if (!pid) {
+		execv("/proc/self/exe", argv);
+		_exit(127);
+	}
+	obs("vfork", obs_wait(pid));
+}
+
+static void move_taken(int fd)
+{
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0), copy = (int)syscall(SYS_pidfd_getfd, self, fd, 0);
+
+	note("the same: %d", file_of(copy) == file_of(fd));
+	obs_getopt("SO_PROTOCOL", copy, SOL_SOCKET, SO_PROTOCOL);
+	close(copy);
+	close(self);
+}
+
 static void move_spawn(int fd)
 {
 	char *argv[] = { (char *)"t_early", (char *)"--what-is", NULL };
@@ -340,7 +393,8 @@ static void by_moves(uint32_t kind)
 		{ "flags", move_flags }, { "FD_CLOEXEC", move_cloexec }, { "poll", move_poll }, { "bytes", move_bytes }, { "ioctl", move_ioctl },
 		{ "bind", move_bind }, { "epoll", move_epoll }, { "dup", move_dup }, { "passing", move_passing }, { "fork", move_child },
 		{ "exec", move_exec }, { "vfork", move_vfork }, { "vfork and dup2", move_vfork_dup }, { "posix_spawn", move_spawn },
-		{ "system", move_system },
+		{ "system", move_system }, { "bind in a vfork child", move_vfork_bind }, { "bind in a program", move_exec_bind },
+		{ "pidfd_getfd", move_taken },
 	};
 	struct place p;
 
@@ -538,6 +592,141 @@ static void forks_meanwhile(struct obs *o)
 	close(p.listener);
 }
 
+static _Atomic bool stop_binding;
+static _Atomic int bound, not_bound;
+
+static void *binds(void *arg)
+{
+	(void)arg;
+	while (!stop_binding) {
+		int fd = sock_of(TCP4, 0);
+
+		usleep(200);
+		if (bind_any(fd))
+			not_bound++;
+		else
+			bound++;
+		close(fd);
+	}
+	return NULL;
+}
+
+/* Children that borrow the memory look at all descriptors, and are no sign for other threads. */
+static void vforks_meanwhile(struct obs *o)
+{
+	struct place p;
+	pthread_t thread[2];
+
+	(void)o;
+	make_a_habit(&p, TCP4);
+	stop_binding = false;
+	for (int i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, binds, NULL);
+	for (int i = 0; i < 60; i++) {
+		pid_t pid = vfork();
+
+		if (!pid) {
+			execl("/bin/true", "true", (char *)NULL);
+			_exit(127);
+		}
+		obs_wait(pid);
+	}
+	stop_binding = true;
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	note("some bound: %d, others: %d", bound > 0, not_bound);
+	close(p.listener);
+}
+
+static _Atomic bool stop_opening;
+static _Atomic int lost;
+
+static void *opens(void *arg)
+{
+	(void)arg;
+	while (!stop_opening) {
+		int fd = open("/dev/null", O_RDONLY);
+		struct stat st;
+
+		if (fd < 0)
+			continue;
+		usleep(10);
+		lost += fstat(fd, &st) || !S_ISCHR(st.st_mode);
+		close(fd);
+	}
+	return NULL;
+}
+
+/* There is one number left, and another thread that waits for it. */
+static void last_descriptor_contended(struct obs *o)
+{
+	struct rlimit few = { 64, 64 };
+	struct place p;
+	pthread_t thread;
+	int fd, last = -1, wrong = 0, made = 0;
+
+	(void)o;
+	make_a_habit(&p, TCP4);
+	setrlimit(RLIMIT_NOFILE, &few);
+	while ((fd = dup(p.listener)) >= 0)
+		last = fd;
+	close(last);
+	stop_opening = false;
+	pthread_create(&thread, NULL, opens, NULL);
+	for (int i = 0; i < 20000 && made < 500; i++) {
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		if (fd < 0)
+			continue;
+		made++;
+		wrong += bind_any(fd) != 0;
+		close(fd);
+	}
+	stop_opening = true;
+	pthread_join(thread, NULL);
+	note("wrong: %d, lost: %d", wrong, lost);
+}
+
+static void fork_in_handler(int sig)
+{
+	pid_t pid = fork();
+
+	(void)sig;
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+}
+
+/* A handler that forks, while its thread puts a socket right before it enters another network. */
+static void handler_beside_unshare(struct obs *o)
+{
+	struct place p;
+	int right = 0;
+
+	(void)o;
+	make_a_habit(&p, TCP4);
+	signal(SIGUSR1, fork_in_handler);
+	for (int i = 0; i < 30; i++) {
+		pid_t pid = obs_fork();
+
+		if (!pid) {
+			int fd;
+
+			for (int k = 0; k < 30; k++)
+				call_once(&p, sock_of(TCP4, 0));
+			fd = sock_of(TCP4, 0);
+			unshare(CLONE_NEWNET);
+			_exit(bind_any(fd) ? 1 : 0);
+		}
+		for (int k = 0; k < 20; k++) {
+			usleep((unsigned int)(i * 50));
+			kill(pid, SIGUSR1);
+		}
+		right += obs_wait(pid) == 0;
+	}
+	note("%d", right);
+	close(p.listener);
+}
+
 /* As the program that was started: what the inherited descriptor is. */
 static int what_is(void)
 {
@@ -565,11 +754,16 @@ int main(int argc, char **argv)
 		{ "v4-mapped addresses", mapped, SOLO, 0 },
 		{ "the last descriptor", last_descriptor, SOLO, 0 },
 		{ "the child connects", child_connects, SOLO, 0 },
+		{ "the last descriptor, contended", last_descriptor_contended, SOLO, SLOW },
 		{ "another thread forks", forks_meanwhile, SOLO, SLOW },
+		{ "another thread, and vfork", vforks_meanwhile, SOLO, SLOW },
+		{ "a handler that forks, and unshare", handler_beside_unshare, SOLO, SLOW },
 		{ 0 },
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--what-is") == 0)
 		return what_is();
+	if (argc > 1 && strcmp(argv[1], "--bind") == 0)
+		return bind_any(atoi(getenv("EARLY_FD"))) ? 1 : 0;
 	return obs_main(argc, argv, cases);
 }

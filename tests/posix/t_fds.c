@@ -338,6 +338,26 @@ static void numbers_in_use(struct obs *o)
 	close(ep);
 }
 
+/* Numbers that were for our own use come back to the program when that is over. */
+static void many_files(struct obs *o)
+{
+	static int file[1100];
+	int count = 0, wrong = 0, copy;
+
+	(void)o;
+	for (int i = 0; i < 1100 && (copy = open("/dev/null", O_RDONLY)) >= 0; i++)
+		file[count++] = copy;
+	note("opened %d", count == 1100);
+	for (int i = 0; i < count; i++) {
+		wrong += fcntl(file[i], F_GETFD) < 0;
+		copy = dup(file[i]);
+		wrong += copy < 0;
+		close(copy);
+		wrong += close(file[i]) < 0;
+	}
+	note("wrong %d", wrong);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -351,6 +371,7 @@ int main(int argc, char **argv)
 		{ "everything is closed, then new sockets", close_everything, TCP4 | TCP6 | UNIXP, 0 },
 		{ "failures change nothing", failures_change_nothing, STREAM, 0 },
 		{ "every number", every_number, STREAM, 0 },
+		{ "many files", many_files, STREAM | UDP4 | SEQPAIR, HOT_ONLY },
 		{ "FIONREAD", how_much_waits, STREAM | DGRAM | SEQ, 0 },
 		{ "a listener's copies", of_a_listener, SOLO, 0 },
 		{ "fstat", what_kind_of_file, STREAM | UDP4, 0 },

@@ -399,6 +399,42 @@ static void vfork_and_close(int fd)
 	waitpid(pid, NULL, 0);
 }
 
+static _Atomic bool stop_copying;
+
+static void *copies(void *arg)
+{
+	while (!stop_copying) {
+		close(dup(*(int *)arg));
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* What another thread does meanwhile is no sign that the child has gone. */
+static void vfork_beside_a_thread(struct obs *o)
+{
+	pthread_t thread;
+	pid_t pid;
+	int fd = open("/dev/null", O_RDONLY);
+
+	stop_copying = false;
+	pthread_create(&thread, NULL, copies, &fd);
+	for (int i = 0; i < 5; i++) {
+		pid = vfork();
+		if (pid == 0) {
+			usleep(5000);
+			close(o->fd);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		obs_send(o->fd, "after vfork", 0);
+		obs("peer recv", peer(o, op_recv, 100, 0));
+	}
+	stop_copying = true;
+	pthread_join(thread, NULL);
+	close(fd);
+}
+
 static void vfork_child(struct obs *o)
 {
 	for (int i = 0; i < 5; i++) {
@@ -854,6 +890,7 @@ int main(int argc, char **argv)
 		{ "a child for each of 300", a_child_for_each_of_300, TCP4 | UNIXP, HOT_ONLY | SLOW },
 		{ "a daemon", daemonized_server, TCP4 | UNIXP, 0 },
 		{ "vfork", vfork_child, STREAM, 0 },
+		{ "vfork beside a thread", vfork_beside_a_thread, STREAM, 0 },
 		{ "another process namespace", another_process_namespace, STREAM | SEQP, 0 },
 		{ "inside libc", fork_inside_libc, STREAM, 0 },
 		{ "a process number that comes again", number_comes_again, STREAM, 0 },
