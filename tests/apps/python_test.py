@@ -58,7 +58,7 @@ def upload(bench):
 		bench.equal(said, digest * 2, "checksums of two uploads")
 		got = bench.run(["curl", "-gsSf", url, url]).out()
 		bench.equal(hashlib.sha256(got[:50000000]).hexdigest(), digest, "checksum of the download")
-		bench.equal(len(got), 10000000, "bytes of two downloads")
+		bench.equal(len(got), 100000000, "bytes of two downloads")
 		bench.equal(proc.stop(), 0, "exit status of the server")
 	bench.expect_ring("curl", share=0.5)
 
