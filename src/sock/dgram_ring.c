@@ -414,12 +414,12 @@ static ssize_t queue_take(struct gn_sock *so, int fd, struct gn_io *io, struct g
 
 	d->shared->records = 0;
 	d->shared->looked_ticks = gn_ticks();
-	if (n == -ERESTART || (n == -EAGAIN && closed)) {
+	if (n == -ERESTART || n == -EBUSY || (n == -EAGAIN && closed)) { /* a bell that stays where it is may have opened one too */
 		GN_FOR_PAIRS(d, p, n == -EAGAIN ? closed : 0)
 			atomic_store(&p->sh->rx_open, 1);
 		n = rings_take(so, fd, io, taken);
 	}
-	return n == -EBUSY ? -EAGAIN : n;
+	return n;
 }
 
 /* A peer writes to the kernel again: the rings go first. */
