@@ -407,7 +407,7 @@ void gn_bell_data(struct gn_sock *so, int fd, uint32_t parked); /* likewise, unl
 bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any process that holds our end */
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
-bool gn_bells_alone(const struct gn_sock *so, int fd);  /* nothing else is in the kernel's queue of a stream */
+bool gn_bells_alone(struct gn_sock *so, int fd);        /* nothing else is in the kernel's queue */
 size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
 size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
 void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */

@@ -201,12 +201,33 @@ void gn_kernel_peek_offset(int fd, int64_t offset)
 	gn_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at);
 }
 
-bool gn_bells_alone(const struct gn_sock *so, int fd)
+/* Packet by packet, each behind the last one. */
+static bool packets_are_bells(struct gn_sock *so, int fd)
+{
+	char bytes[GN_NONCE_BYTES];
+	size_t at = 0, bell = GN_NONCE_BYTES;
+	ssize_t n = 0;
+
+	gn_rx_lock(so, fd);
+	for (; at < BELLS_AT_ONCE * sizeof bytes && bell; at += bell) {
+		gn_kernel_peek_offset(fd, (int64_t)at);
+		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		bell = n > 0 ? bells_ahead(so, bytes, n) : 0;
+	}
+	gn_kernel_peek_offset(fd, -1);
+	gn_unlock(&so->ep->rx.lock);
+	return at && n == -EAGAIN;
+}
+
+bool gn_bells_alone(struct gn_sock *so, int fd)
 {
 	char bytes[BELLS_AT_ONCE * GN_NONCE_BYTES];
-	ssize_t n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
-	return so->ep->type == SOCK_STREAM && n > 0 && n < (ssize_t)sizeof bytes && bells_ahead(so, bytes, n) == (size_t)n;
+	if (so->ep->type != SOCK_STREAM)
+		return packets_are_bells(so, fd);
+	n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+	return n > 0 && n < (ssize_t)sizeof bytes && bells_ahead(so, bytes, n) == (size_t)n;
 }
 
 /* Each look moves the offset on (socket(7)). */
