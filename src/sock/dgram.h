@@ -14,7 +14,7 @@
  *             ring any more, and what was not read goes by the kernel then.
  *
  * Threads/owner: the endpoint's tx lock guards what is written, its rx lock what is read and the taking out of bells, the table lock
- * (private to the process) the table; order: table, gn_world.big, rx, tx. What forked relatives share lies in struct gn_dgram_shared.
+ * (private to the process) the table; order: table, gn_world.big or gn_watch_lists, rx, tx. What forked relatives share lies in struct gn_dgram_shared.
  */
 #ifndef GN_SOCK_DGRAM_H
 #define GN_SOCK_DGRAM_H

@@ -328,15 +328,17 @@ static void pair_consent(struct gn_sock *so, int fd, struct gn_pair *p)
 	uint32_t none = GN_CONSENT_NONE;
 	bool now = false;
 
-	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED) || gn_edges_wait(so, fd))
+	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED) || gn_edges_wait(so, fd) || !gn_begins(so))
 		return;
+	gn_lock(&gn_watch_lists);
 	gn_lock(&so->ep->rx.lock);
 	/* Closes the kernel lane to calls that do not know bells, unless one is inside it (theory in promote.c). */
-	if (gn_rx_shared(so) || gn_lane_leave(&so->ep->rx)) {
+	if (gn_may_begin(so) && (gn_rx_shared(so) || gn_lane_leave(&so->ep->rx))) {
 		atomic_fetch_or(&d->shared->rx_mask, 1u << (p - d->pair));
 		now = atomic_compare_exchange_strong(&p->rx.dir->consent, &none, GN_CONSENT_GIVEN);
 	}
 	gn_unlock(&so->ep->rx.lock);
+	gn_unlock(&gn_watch_lists);
 	if (now)
 		gn_watches_to_ring(so);
 }
@@ -428,10 +430,11 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 	if (atomic_load_explicit(&p->sh->tx_lane, memory_order_relaxed) != GN_LANE_KERNEL)
 		return atomic_load(&p->sh->tx_lane) == GN_LANE_RING;
 	if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_GIVEN || gn_flag(ep, GN_EP_PINNED) || atomic_load(&ep->tx.shut) ||
-	    gn_edges_wait(so, fd))
+	    gn_edges_wait(so, fd) || !gn_begins(so))
 		return false;
+	gn_lock(&gn_watch_lists);
 	gn_lock(&ep->tx.lock);
-	if (gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
+	if (gn_may_begin(so) && gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
 		atomic_store(&p->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_or(&so->dgram->shared->tx_mask, 1u << (p - so->dgram->pair));
 		gn_pair_note_tx(so, p, GN_LANE_RING);
@@ -441,6 +444,7 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 		now = true;
 	}
 	gn_unlock(&ep->tx.lock);
+	gn_unlock(&gn_watch_lists);
 	if (now)
 		gn_watches_to_ring(so);
 	return atomic_load(&p->sh->tx_lane) == GN_LANE_RING;

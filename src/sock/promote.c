@@ -227,15 +227,15 @@ static uint64_t kernel_position(const struct gn_ep *ep, const struct gn_half *ha
 
 /* Of a connection whose first half is about to leave the kernel lane, relatives have registrations in epoll sets that nobody else can move. With
  * gn_watch_lists held a fork comes before this look, or after the half has left, and then the child moves its own (fork.c). */
-static bool may_begin(const struct gn_sock *so)
+bool gn_may_begin(const struct gn_sock *so)
 {
 	return gn_on_ring(so) || atomic_load(&so->ep->holders) == 1;
 }
 
-/* Without the lock: is it worth taking? The meeting is over, so its count is free. */
-static bool begins(struct gn_sock *so)
+/* Without the lock: is it worth taking? The meeting is over, or another, so its count is free. */
+bool gn_begins(struct gn_sock *so)
 {
-	return may_begin(so) || (++so->meet_tries % SHARED_HEAT == 0 && gn_ep_is_alone(so->ep));
+	return gn_may_begin(so) || (++so->meet_tries % SHARED_HEAT == 0 && gn_ep_is_alone(so->ep));
 }
 
 bool gn_lane_leave(struct gn_half *half)
@@ -290,11 +290,11 @@ bool gn_consent_rx(struct gn_sock *so, int fd)
 {
 	bool now;
 
-	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(so->ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) || !begins(so))
+	if (atomic_load(&so->meets) != GN_SEG_MAPPED || gn_flag(so->ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) || !gn_begins(so))
 		return false;
 	gn_lock(&gn_watch_lists);
 	gn_rx_lock(so, fd);
-	now = may_begin(so) && consent(so);
+	now = gn_may_begin(so) && consent(so);
 	gn_unlock(&so->ep->rx.lock);
 	gn_unlock(&gn_watch_lists);
 	if (now)
@@ -308,11 +308,11 @@ bool gn_switch_tx(struct gn_sock *so, int fd)
 	bool now = false;
 
 	if (atomic_load(&so->meets) != GN_SEG_MAPPED || atomic_load(&so->tx.dir->consent) != GN_CONSENT_GIVEN ||
-	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) /* bells must be able to come */ || !begins(so))
+	    gn_flag(ep, GN_EP_PINNED | GN_EP_SHUT_CARRIER) /* bells must be able to come */ || !gn_begins(so))
 		return false;
 	gn_lock(&gn_watch_lists);
 	gn_tx_lock(so, fd);
-	if (may_begin(so) && atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && gn_lane_leave(&ep->tx)) {
+	if (gn_may_begin(so) && atomic_load(&ep->tx.lane) == GN_LANE_KERNEL && !atomic_load(&ep->tx.shut) && !gn_flag(ep, GN_EP_PINNED) && gn_lane_leave(&ep->tx)) {
 		atomic_store(&so->tx.dir->switch_pos, kernel_position(ep, &ep->tx));
 		atomic_store(&so->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_add(&ep->promotions, 1);

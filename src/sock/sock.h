@@ -325,6 +325,8 @@ bool gn_switch_tx(struct gn_sock *so, int fd);          /* to the ring, if the p
 bool gn_consent_rx(struct gn_sock *so, int fd);         /* lets the peer switch: true when it may have */
 bool gn_edges_wait(struct gn_sock *so, int fd);         /* edges are waited for, and it is not read empty: promote it a little later */
 void gn_settle(struct gn_sock *so, int fd);             /* what can be switched is; costs nothing once done */
+bool gn_may_begin(const struct gn_sock *so);            /* gn_watch_lists held: no relative has registrations of it that we cannot move */
+bool gn_begins(struct gn_sock *so);                     /* the same without the lock: it seems so */
 bool gn_lane_leave(struct gn_half *half);               /* its lock held: to the ring, unless a call is inside the kernel lane */
 bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd); /* true: counted in half->in_kernel; false: it is on the ring */
 void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
