@@ -216,8 +216,8 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
 {
-	/* From the dead of its own domain a bell of ours would part us, and what they had sent be thrown away. */
-	if (unlikely(t->room_for) && (so->ep->domain != AF_UNIX || gn_pair_lives(so, fd, t->room_for))) {
+	/* From the dead a bell of ours would part us, and what they had sent be thrown away. */
+	if (unlikely(t->room_for) && gn_pair_lives(so, fd, t->room_for)) {
 		gn_lock(&so->ep->tx.lock);
 		gn_error_keep(so, gn_pair_bell(so, fd, t->room_for));
 		gn_unlock(&so->ep->tx.lock);

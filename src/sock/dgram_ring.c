@@ -174,7 +174,7 @@ static ssize_t pair_take(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 	else
 		io->control_len = 0;
 	if (!(io->flags & MSG_PEEK)) {
-		if (gn_ring_consume(ring, &p->rx, (uint32_t)gn_record_room(len)))
+		if (gn_ring_consume(ring, &p->rx, (uint32_t)gn_record_room(len)) && !p->peer.family) /* UDP waits for none */
 			taken->room_for = p;
 		atomic_store_explicit(&half->ring_bytes, half->ring_bytes + len, memory_order_relaxed);
 		atomic_store_explicit(&half->ring_msgs, half->ring_msgs + 1, memory_order_relaxed);

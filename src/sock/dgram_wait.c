@@ -306,7 +306,7 @@ bool gn_dgram_arm(struct gn_sock *so, int fd, short events)
 	struct gn_pair *to = gn_pair_connected(so->dgram);
 
 	gn_dgram_park(so->dgram);
-	if ((events & OUT_BITS) && tx_on_ring(to))
+	if ((events & OUT_BITS) && tx_on_ring(to) && !to->peer.family)
 		atomic_store(&to->tx.dir->p_parked, 1);
 	check_peers(so, fd);
 	return !gn_dgram_ready(so, fd, events, false);
