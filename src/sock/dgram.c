@@ -49,7 +49,7 @@ static ssize_t send_kernel(struct gn_sock *so, int fd, struct gn_io *io, bool by
 	if (rc < 0)
 		return rc;
 	if (unlikely(so->dgram))
-		atomic_store_explicit(&so->dgram->error_may_wait, 1, memory_order_relaxed);
+		atomic_store_explicit(&so->dgram->shared->error_may_wait, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
 	atomic_fetch_add_explicit(&so->ep->tx.kernel_msgs, 1, memory_order_relaxed);
 	return rc;
@@ -143,7 +143,7 @@ static void error_fetch(struct gn_sock *so, int fd)
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	atomic_store_explicit(&so->dgram->error_may_wait, 0, memory_order_relaxed);
+	atomic_store_explicit(&so->dgram->shared->error_may_wait, 0, memory_order_relaxed);
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error)
 		atomic_store(&so->ep->so_error, (uint32_t)error);
 }
@@ -166,7 +166,7 @@ static ssize_t error_due(struct gn_sock *so)
 static ssize_t error_asked(struct gn_sock *so, int fd)
 {
 	gn_dgram_parted(so);
-	if (unlikely(atomic_load_explicit(&so->dgram->error_may_wait, memory_order_relaxed)))
+	if (unlikely(atomic_load_explicit(&so->dgram->shared->error_may_wait, memory_order_relaxed)))
 		error_fetch(so, fd);
 	return error_take(so);
 }

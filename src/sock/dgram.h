@@ -48,6 +48,7 @@ struct gn_dgram_shared {
 	_Atomic uint32_t last;      /* the pair that was read last */
 	_Atomic uint32_t left_bells; /* looks at one that was left for a sleeper */
 	_Atomic uint32_t distrust;   /* a sleeper did not come for its bell: it is dead, most likely */
+	_Atomic uint32_t error_may_wait; /* something went by the kernel since it was asked for errors */
 	uint64_t left_since_ns;
 	uint32_t records;           /* read since the kernel's queue was looked at */
 	uint64_t looked_ticks;
@@ -75,7 +76,6 @@ struct gn_pair {
 struct gn_dgram {
 	struct gn_dgram_shared *shared;
 	_Atomic uint32_t lock; /* of the table */
-	_Atomic uint32_t error_may_wait; /* something went by the kernel since it was asked for errors */
 	uint32_t buried;
 	uint8_t nonces[GN_NONCES][GN_NONCE_BYTES];
 	struct gn_pair pair[GN_PAIRS];

@@ -206,5 +206,5 @@ void gn_dgram_parted(struct gn_sock *so)
 	if (deaf == GN_DEAF_RESET)
 		atomic_store(&so->ep->so_error, ECONNRESET);
 	else /* the kernel tells it, if so */
-		atomic_store(&so->dgram->error_may_wait, 1);
+		atomic_store(&so->dgram->shared->error_may_wait, 1);
 }

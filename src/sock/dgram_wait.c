@@ -285,7 +285,7 @@ short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 		bits |= POLLERR;
 	/* What is in a ring answers alone only where the kernel could add nothing. */
 	if (ask_kernel && (!(bits & want & IN_BITS) || (want & ~bits & OUT_BITS) || is_shut(so) ||
-			   atomic_load_explicit(&d->error_may_wait, memory_order_relaxed)))
+			   atomic_load_explicit(&d->shared->error_may_wait, memory_order_relaxed)))
 		bits |= kernel_bits(so, fd, ask);
 	return bits & (want | POLLHUP | POLLERR);
 }
