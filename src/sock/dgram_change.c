@@ -112,7 +112,7 @@ bool gn_dgram_connecting(struct gn_sock *so, int fd)
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_error_keep(so, rc);
-	return rc == 1;
+	return rc == 1 || rc == -EBUSY; /* a bell that has to stay is something too */
 }
 
 static void pair_forget(struct gn_sock *so, struct gn_pair *p, bool told)
