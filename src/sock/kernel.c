@@ -173,7 +173,7 @@ static ssize_t peek_all(struct gn_sock *so, int fd, struct gn_io *io, ssize_t se
 	while (seen > 0 && (size_t)seen < io->total && !gn_io_nonblock(so, io->flags) && gn_sys_poll(&p, 1, 0) == 0 &&
 	       gn_nap(&held, fd, deadline, true) == 0) {
 		if (skip)
-			gn_kernel_peek_offset(fd, (int64_t)skip); /* each look moves it on */
+			gn_peek_begins(so, fd); /* each look moves it on */
 		seen = recv_plain(so, fd, io, io->flags, GN_SLEEP_CALL);
 	}
 	return seen;
@@ -186,9 +186,12 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	char byte;
 	struct iovec iov = {&byte, 1};
-	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK, .own_look = true};
+	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK, .own_look = !(io->flags & MSG_PEEK)};
+	uint64_t from = atomic_load(&so->ep->peek_at);
 	ssize_t rc = recv_emulated(so, fd, &look);
 
+	if (!look.own_look) /* which moves no offset on */
+		atomic_store(&so->ep->peek_at, from);
 	io->name_len = 0;
 	io->control_len = 0;
 	if (rc == -EAGAIN && gn_is_at_mark(fd))
@@ -199,7 +202,7 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 /* A look, from SO_PEEK_OFF on. *skip: bytes that it passed over. */
 static ssize_t look_emulated(struct gn_sock *so, int fd, struct gn_io *io, uint64_t *skip)
 {
-	bool offset = unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)) && !io->own_look;
+	bool offset = unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)) && !io->own_look && !(io->flags & MSG_OOB);
 	ssize_t rc;
 
 	*skip = offset ? gn_peek_begins(so, fd) : 0;

@@ -73,12 +73,29 @@ void gn_peek_offset_back(struct gn_sock *so, int fd)
 	atomic_fetch_and(&so->ep->flags, ~GN_EP_PEEK_OFF);
 }
 
+/* TCP counts an urgent byte out of line among those that are passed over, but does not show it to a look that begins there. AF_UNIX does neither
+ * at its mark, and both where the mark is further on. */
+static void pass_over(const struct gn_sock *so, int fd, uint64_t skip)
+{
+	struct pollfd urgent = {fd, POLLPRI, 0};
+	int64_t offset = (int64_t)skip;
+
+	if (gn_flag(so->ep, GN_EP_EMULATED) && !gn_option_on(fd, SOL_SOCKET, SO_OOBINLINE)) {
+		if (gn_is_at_mark(fd))
+			offset--;
+		else if (gn_sys_poll(&urgent, 1, 0) == 1 && (urgent.revents & POLLPRI) &&
+			 gn_sys_recv(fd, gn_waste, sizeof gn_waste, MSG_PEEK | MSG_DONTWAIT) == offset)
+			offset++;
+	}
+	gn_kernel_peek_offset(fd, offset);
+}
+
 uint64_t gn_peek_begins(struct gn_sock *so, int fd)
 {
 	uint64_t skip = offset_now(so);
 
 	if (unlikely(skip))
-		gn_kernel_peek_offset(fd, (int64_t)skip);
+		pass_over(so, fd, skip);
 	return skip;
 }
 
@@ -96,7 +113,7 @@ static ssize_t look_kernel(struct gn_sock *so, int fd, struct gn_io *io, size_t 
 	ssize_t n;
 
 	if (skip)
-		gn_kernel_peek_offset(fd, (int64_t)skip);
+		pass_over(so, fd, skip);
 	n = gn_kernel_look(so, fd, io, done, limit);
 	if (skip)
 		gn_kernel_peek_offset(fd, -1);

@@ -378,6 +378,9 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (n == GN_END)
 			return recv_ended(so, fd, done, need);
 		if (n == GN_NONE_WANTED) {
+			if (unlikely((io->flags & MSG_PEEK) && gn_flag(so->ep, GN_EP_EMULATED)) && gn_peek_offset(so) >= gn_unread(so, fd) &&
+			    gn_io_nonblock(so, io->flags))
+				return -EAGAIN;
 			if (unlikely(io->control && (io->flags & MSG_PEEK)) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK)
 				take_control(so, fd, io); /* AF_UNIX looks further and further for it */
 			return 0;
