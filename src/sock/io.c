@@ -245,11 +245,21 @@ static void put_control(struct gn_io *io, size_t room, int type, const void *dat
 	io->control_len += GN_MIN(CMSG_SPACE(len), msg.msg_controllen);
 }
 
+static const struct ucred nobody = {0, 65534, 65534};
+
+bool gn_is_from_nobody(const struct gn_sock *so, struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	return (atomic_load(&so->ep->flags) & GN_EP_SENDERS) == GN_EP_PASSCRED && c && c->cmsg_type == SCM_CREDENTIALS &&
+	       c->cmsg_len == CMSG_LEN(sizeof nobody) && memcmp(CMSG_DATA(c), &nobody, sizeof nobody) == 0 &&
+	       !CMSG_NXTHDR(msg, c);
+}
+
 /* What was sent before SO_PASSCRED was set comes with nobody's credentials (unix(7)), before SO_PASSPIDFD with no descriptor, but the kernel wants
  * the room; before SO_TIMESTAMP, with the time of now. */
 void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room)
 {
-	static const struct ucred nobody = {0, 65534, 65534};
 	struct timespec ts;
 	struct timeval tv;
 

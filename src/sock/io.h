@@ -68,6 +68,7 @@ static inline size_t gn_least(const struct gn_sock *so, const struct gn_io *io)
 /* stream.c */
 int64_t gn_stream_there(struct gn_sock *so, int fd, size_t want); /* bytes in the ring, looked for if fewer than `want` are known; GN_END:
 								     and none will come */
+bool gn_nobody_follows(const struct gn_sock *so, int fd); /* in the kernel's queue */
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io);
 ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io);
 
@@ -98,6 +99,7 @@ ssize_t gn_recv_end(struct gn_sock *so, int fd);             /* 0, or -ECONNRESE
 
 /* io.c */
 ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io));
+bool gn_is_from_nobody(const struct gn_sock *so, struct msghdr *msg); /* as what came by a ring, and with nothing else to say */
 void gn_ring_control(struct gn_sock *so, struct gn_io *io, size_t room); /* control data of what came by a ring: with GN_EP_CONTROL */
 void gn_cursor_copy(struct gn_cursor *c, const struct gn_ring *r, const struct gn_ring_map *m, uint32_t len, bool put);
 

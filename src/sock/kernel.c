@@ -357,6 +357,30 @@ size_t gn_buffers_from(const struct gn_io *io, size_t done, size_t limit, struct
 	return room;
 }
 
+/* With its control data, but for that which says that nobody sent it: so comes what is in the ring. */
+static ssize_t take_message(struct gn_sock *so, int fd, const struct gn_io *io, struct msghdr *msg)
+{
+	bool ours = !io->control && gn_flag(so->ep, GN_EP_PASSCRED); /* the program has no room for it: we want to know */
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr head;
+	} room;
+	ssize_t rc;
+
+	msg->msg_control = ours ? &room : io->control;
+	msg->msg_controllen = ours ? sizeof room : io->control ? io->control_len : 0;
+	rc = gn_sys_recvmsg(fd, msg, MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
+	if (rc <= 0 || !msg->msg_controllen)
+		return rc;
+	if (!(msg->msg_flags & MSG_CTRUNC) && gn_is_from_nobody(so, msg))
+		msg->msg_controllen = 0;
+	else if (ours)
+		msg->msg_flags |= MSG_CTRUNC;
+	if (ours)
+		msg->msg_controllen = 0;
+	return rc;
+}
+
 /* For a half that has consented: takes at most *limit bytes that are in the kernel lane before a switch, without waiting; *limit becomes how
  * many there was room for. The rx lock is held. `open`: the peer has not switched yet. */
 ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done, size_t *limit, bool open)
@@ -371,12 +395,10 @@ ssize_t gn_kernel_take(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 		return rc;
 	if (open)
 		gn_buffers_from(io, done, (size_t)rc, v, &msg);
-	msg.msg_control = io->control;
-	msg.msg_controllen = io->control_len;
-	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
+	rc = take_message(so, fd, io, &msg);
 	if (rc <= 0)
 		return rc;
-	if (unlikely((msg.msg_flags & MSG_CTRUNC) || (io->control && msg.msg_controllen))) {
+	if (unlikely((msg.msg_flags & MSG_CTRUNC) || msg.msg_controllen)) {
 		if (gn_flag(so->ep, GN_EP_EMULATED)) { /* see gn_leave_mark() */
 			gn_reset_seen(so);
 			rc--;
@@ -421,7 +443,7 @@ ssize_t gn_kernel_look(struct gn_sock *so, int fd, struct gn_io *io, size_t done
 		msg.msg_controllen = io->control_len;
 	}
 	rc = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT | (io->flags & MSG_CMSG_CLOEXEC));
-	if (unlikely(rc > 0) && !gn_flag(so->ep, GN_EP_EMULATED) && ((msg.msg_control && msg.msg_controllen) || (msg.msg_flags & MSG_CTRUNC))) {
+	if (unlikely(rc >= 0) && !gn_flag(so->ep, GN_EP_EMULATED) && ((msg.msg_control && msg.msg_controllen) || (msg.msg_flags & MSG_CTRUNC))) {
 		gn_io_answer(io, &msg);
 		/* AF_UNIX looks for control data on behind what it gives; what it gives it ends there only if that has been reached. */
 		io->from_kernel = (msg.msg_control && msg.msg_controllen) || (size_t)rc < room;

@@ -153,11 +153,32 @@ static ssize_t look_ring(struct gn_sock *so, int fd, const struct gn_io *io, siz
 	return (ssize_t)n;
 }
 
+/* What is in the kernel lane since the way back, `skip` bytes on, behind what was `seen`; `left` bytes from before the switch head its queue. */
+static ssize_t look_behind(struct gn_sock *so, int fd, struct gn_io *io, ssize_t seen, uint64_t left, uint64_t skip)
+{
+	ssize_t n;
+
+	if (!left)
+		gn_drain_bells(so, fd);
+	if (seen && gn_flag(so->ep, GN_EP_SENDERS) && (left || !gn_nobody_follows(so, fd)))
+		return 0;
+	if (seen && !left && gn_is_at_mark(fd))
+		return 0;
+	n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, skip + (left ? left + gn_bells_behind(so, fd, left) : 0));
+	return GN_MAX(n, (ssize_t)0);
+}
+
+/* AF_UNIX looks for control data on behind what it gives. */
+static bool wants_control(const struct gn_sock *so, const struct gn_io *io)
+{
+	return (io->control || io->out_flags == -1) && !gn_flag(so->ep, GN_EP_EMULATED);
+}
+
 /* All that can be seen: the rest of the kernel lane before the switch, the ring, and the kernel lane after a way back. The rx lock is held.
  * *in_ring: how far into the ring that reaches. */
 static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_ring)
 {
-	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, behind, ring;
+	uint64_t pos, until = gn_kernel_until(so), skip = offset_now(so), left, ring;
 	size_t room = io->control_len;
 	ssize_t n, seen = 0;
 
@@ -184,15 +205,8 @@ static ssize_t look(struct gn_sock *so, int fd, struct gn_io *io, uint32_t *in_r
 	*in_ring = n ? (uint32_t)(n + (ssize_t)skip) : 0;
 	skip -= GN_MIN(skip, ring);
 	seen += n;
-	if ((size_t)seen < io->total && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !(seen && gn_flag(so->ep, GN_EP_SENDERS))) {
-		if (!left)
-			gn_drain_bells(so, fd);
-		if (!left && gn_is_at_mark(fd))
-			return seen;
-		behind = skip + (left ? left + gn_bells_behind(so, fd, left) : 0);
-		n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, behind);
-		seen += GN_MAX(n, 0);
-	}
+	if (((size_t)seen < io->total || wants_control(so, io)) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK)
+		seen += look_behind(so, fd, io, seen, left, skip);
 	return seen;
 }
 

@@ -341,6 +341,27 @@ static ssize_t rest_from_kernel(struct gn_sock *so, int fd, struct gn_io *io, st
 	return (ssize_t)done;
 }
 
+/* What was sent before SO_PASSCRED was set comes with nobody's credentials, by either lane: one read takes it all. */
+bool gn_nobody_follows(const struct gn_sock *so, int fd)
+{
+	char byte;
+	struct iovec iov = {&byte, 1};
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr head;
+	} control;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	int offset = -1;
+	socklen_t len = sizeof offset;
+	ssize_t n;
+
+	gn_sys_getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len);
+	gn_kernel_peek_offset(fd, -1);
+	n = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+	gn_kernel_peek_offset(fd, offset);
+	return n == 1 && gn_is_from_nobody(so, &msg);
+}
+
 /* No more comes. AF_UNIX that was to be content with no less takes a reset out beside the bytes (unix_stream_read_generic()). */
 static ssize_t recv_ended(struct gn_sock *so, int fd, size_t done, size_t need)
 {
@@ -363,7 +384,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	need = gn_least(so, io);
 	for (;;) {
 		n = take_pieces(so, fd, io, &c, &done);
-		if (n == GN_OTHER_LANE && done && unlikely(gn_flag(so->ep, GN_EP_SENDERS)))
+		if (n == GN_OTHER_LANE && done && unlikely(gn_flag(so->ep, GN_EP_SENDERS)) && !gn_nobody_follows(so, fd))
 			return (ssize_t)done; /* what follows has a sender's name */
 		if (n == GN_OTHER_LANE && done && done < io->total) {
 			done = (size_t)rest_from_kernel(so, fd, io, &c, done);
