@@ -60,7 +60,8 @@ static bool fin_came(struct gn_sock *so, int fd)
 {
 	struct pollfd p = {fd, POLLRDHUP, 0};
 
-	if (so->eof || atomic_load(&so->peer_gone) || (gn_rx_shared(so) && atomic_load(&so->rx.dir->fin)))
+	if (so->eof || gn_flag(so->ep, GN_EP_PEER_ENDED) || atomic_load(&so->peer_gone) ||
+	    (so->rx.dir && atomic_load(&so->rx.dir->fin))) /* it may have gone back since */
 		return true;
 	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		return gn_peer_closed(so) || (!gn_all_in_ring(so) && note_read(fd) == NOTE_FIN);
@@ -97,10 +98,19 @@ static int shut_carrier(struct gn_sock *so, int fd, int how)
 	return (int)gn_neg(gn_real.shutdown(fd, how));
 }
 
+/* The end of the peer's half cannot be seen any more when the carrier is shut: not by our relatives either. */
+static void end_note(struct gn_sock *so, int fd)
+{
+	if (!fin_came(so, fd))
+		return;
+	so->eof = true;
+	atomic_fetch_or(&so->ep->flags, GN_EP_PEER_ENDED);
+}
+
 /* Both ways are over for an emulated connection, or for one on the ring. */
 static int shut_both(struct gn_sock *so, int fd)
 {
-	so->eof = so->eof || fin_came(so, fd); /* cannot be seen afterwards */
+	end_note(so, fd);
 	if (so->rx.dir)
 		atomic_store(&so->rx.dir->deaf, GN_DEAF_SHUT);
 	return shut_carrier(so, fd, SHUT_RDWR);
@@ -110,11 +120,12 @@ static int shut_both(struct gn_sock *so, int fd)
 static int shutdown_emulated(struct gn_sock *so, int fd, int how)
 {
 	struct gn_ep *ep = so->ep;
+	struct pollfd p = {fd, 0, 0};
 
 	note_halves(ep, how);
 	if (!atomic_load(&ep->tx.shut))
 		return 0;
-	if (atomic_load(&so->peer_gone)) /* or it has shut both ways: it wants to know */
+	if (atomic_load(&so->peer_gone) || gn_sys_poll(&p, 1, 0) == 1) /* or it has shut both ways: it wants to know */
 		note_leave(fd, NOTE_FIN);
 	if (!atomic_load(&ep->rx.shut))
 		return (int)gn_neg(gn_real.shutdown(fd, SHUT_WR));
@@ -178,7 +189,7 @@ static void wake_own(struct gn_sock *so, int fd)
 		return;
 	if (!gn_somebody_sleeps(so) && !gn_flag(so->ep, GN_EP_CROWDED) && !atomic_load(&so->ep->rx.in_kernel))
 		return;
-	so->eof = so->eof || fin_came(so, fd);
+	end_note(so, fd);
 	if (gn_on_ring(so) && !so->eventless) { /* first: who sees the carrier shut is to see that its sleep must be short */
 		so->eventless = true;
 		atomic_fetch_add(&gn_world.queued, 1);
@@ -221,8 +232,10 @@ int gn_shutdown(struct gn_sock *so, int fd, int how)
 	gn_connecting_pass(so);
 	if (unlikely(gn_queue_waits(so)))
 		return gn_queue_cancel(so, fd);
-	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_tcp_is_over(so, fd))
+	if (gn_flag(so->ep, GN_EP_EMULATED) && gn_tcp_is_over(so, fd)) {
+		gn_watches_poke(so); /* said in vain it wakes all the same: inet_shutdown() */
 		return -ENOTCONN;
+	}
 	gn_switch_tx(so, fd); /* if it can be: the kernel's half must stay open for the bells of a ring towards us */
 	if (gn_tx_shared(so) && atomic_load(&so->ep->state) == GN_ESTAB)
 		rc = shutdown_ring(so, fd, how);
