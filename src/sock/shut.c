@@ -32,10 +32,12 @@ void gn_late_words(struct gn_sock *so, int fd, bool urgent)
 {
 	uint32_t none = GN_FIN_NONE;
 
-	if (!gn_tx_shared(so))
-		note_leave(fd, urgent ? NOTE_URGENT : NOTE_LATE);
-	else
+	if (gn_tx_shared(so)) {
 		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_LATE);
+		return;
+	}
+	note_leave(fd, urgent ? NOTE_URGENT : NOTE_LATE);
+	gn_sys_shutdown(fd, SHUT_WR); /* it is already, from the other end: this wakes who waits there, and is an edge */
 }
 
 bool gn_late_words_came(const struct gn_sock *so, int fd)
