@@ -204,6 +204,12 @@ void gn_epset_disarm(struct gn_epset *set, uint32_t token)
 	gn_unlock(&set->lock);
 }
 
+/* A connection of TCP that is over, which was told: whatever the carrier still says of it, TCP is silent. */
+static bool is_silent(const struct gn_watch *w)
+{
+	return gn_flag(w->so->ep, GN_EP_EMULATED) && gn_flag(w->so->ep, GN_EP_DEAD) && (w->told & EPOLLHUP);
+}
+
 /* What comes by the kernel is news, but for the first word that it is writable where that was known. */
 static void harvest_one(struct gn_watch *w, uint32_t events)
 {
@@ -211,7 +217,7 @@ static void harvest_one(struct gn_watch *w, uint32_t events)
 
 	if (w->so->dgram) /* bells come among datagrams; what is in rings counts as news by itself */
 		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM)) || gn_dgram_check(w->so, w->fd);
-	else if (!gn_all_in_ring(w->so) && (events & ~(uint32_t)EPOLLOUT)) /* the last bell of a peer that goes back is none */
+	else if (!gn_all_in_ring(w->so) && !is_silent(w) && (events & ~(uint32_t)EPOLLOUT)) /* the last bell of a peer that goes back is none */
 		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLOUT)) || !gn_past_switch(w->so) || !gn_bells_alone(w->so, w->fd);
 	if (!(events & EPOLLOUT))
 		return;
