@@ -228,10 +228,12 @@ void gn_watches_private_gone(struct gn_sock *so)
 	for_each_watch(so, private_del);
 }
 
-/* What an outer set is shown of it is to be what TCP would show; an edge that was told stays told. */
-static bool is_levelled(const struct gn_watch *w)
+/* What an outer set is shown of it is to be what TCP would show; an edge that was told stays told. One that was not is none at an urgent mark. */
+static bool is_mended_outside(const struct gn_watch *w)
 {
-	return gn_flag(w->so->ep, GN_EP_EMULATED) && !(w->events & EPOLLET);
+	bool told = (int32_t)(atomic_load(&w->set->swept) - w->since) > 0;
+
+	return gn_flag(w->so->ep, GN_EP_EMULATED) && (!(w->events & EPOLLET) || (!told && gn_is_at_mark(w->fd)));
 }
 
 void gn_watch_added(struct gn_watch *w)
@@ -241,7 +243,7 @@ void gn_watch_added(struct gn_watch *w)
 	w->set->emulated += is_mended(so);
 	if (so->private_fd >= 0)
 		private_add(w);
-	if (gn_on_ring(so) || shows_other(so) || (w->set->outer && is_levelled(w)))
+	if (gn_on_ring(so) || shows_other(so) || (w->set->outer && is_mended_outside(w)))
 		gn_watch_to_ring(w);
 }
 
@@ -251,7 +253,7 @@ void gn_watches_outer(struct gn_epset *set)
 
 	for (w = set->kernel.next; w != &set->kernel; w = next) {
 		next = w->next;
-		if (is_levelled(w))
+		if (is_mended_outside(w))
 			gn_watch_to_ring(w);
 	}
 }
