@@ -42,6 +42,22 @@ short gn_urgent_mend(struct gn_sock *so, int fd, short bits)
 	return look_noted(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)) == 1 ? bits : bits & (short)~IN_BITS; /* looks behind the mark */
 }
 
+/* With SO_OOBINLINE a look ends before an urgent byte, from which the next one goes on. */
+static int seen_in_line(struct gn_sock *so, int fd, int there)
+{
+	struct iovec iov = {gn_waste, sizeof gn_waste};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n, sum = 0;
+
+	do {
+		gn_kernel_peek_offset(fd, sum);
+		n = look_noted(so, gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT));
+		sum += GN_MAX(n, (ssize_t)0) - ((msg.msg_flags & MSG_CTRUNC) ? 1 : 0);
+	} while (n > 0 && sum < there && !(msg.msg_flags & MSG_CTRUNC));
+	gn_kernel_peek_offset(fd, -1);
+	return (int)sum;
+}
+
 /* The kernel's count goes on holding urgent bytes that were passed over, and the mark of a reset (gn_leave_mark); a look does not. */
 int gn_urgent_unread(struct gn_sock *so, int fd, int there)
 {
@@ -54,7 +70,7 @@ int gn_urgent_unread(struct gn_sock *so, int fd, int there)
 	if (!gn_flag(so->ep, GN_EP_EMULATED) || there <= 0 || there > (int)sizeof gn_waste)
 		return there;
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &in_line, &len) == 0 && in_line)
-		return there;
+		return seen_in_line(so, fd, there);
 	if (gn_is_at_mark(fd))
 		return 0;
 	n = look_noted(so, gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT));
