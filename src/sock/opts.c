@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "sock/opts.h"
 
@@ -146,6 +147,14 @@ static void linger_note(struct gn_ep *ep, const void *value, socklen_t len)
 		atomic_fetch_and(&ep->flags, ~GN_EP_LINGER0);
 }
 
+/* It is over, with nothing left: TCP tells nothing of it any more. */
+static bool is_read_out(struct gn_sock *so, int fd)
+{
+	int there = 0;
+
+	return gn_flag(so->ep, GN_EP_DEAD) && gn_ioctl(so, fd, FIONREAD, &there) == 0 && !there;
+}
+
 static int set_emulated(struct gn_sock *so, int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct gn_option now = {.len = sizeof now.value};
@@ -157,7 +166,7 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 			gn_option_done(so, level, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
 			linger_note(so->ep, value, len);
-		if (rc == 0 && name == SO_RCVLOWAT)
+		if (rc == 0 && name == SO_RCVLOWAT && !is_read_out(so, fd))
 			gn_watches_poke(so);
 		return rc;
 	}
