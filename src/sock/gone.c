@@ -30,6 +30,7 @@ bool gn_mark_is_there(const struct gn_sock *so, int fd)
 {
 	struct iovec iov = {gn_waste, sizeof gn_waste};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	int there = 0;
 	ssize_t n;
 
 	if (!gn_flag(so->ep, GN_EP_EMULATED))
@@ -37,6 +38,11 @@ bool gn_mark_is_there(const struct gn_sock *so, int fd)
 	n = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
 	if (n == -ECONNRESET && gn_reset_is_true(so)) /* the kernel tells it once: to us, just now */
 		return true;
+	if (n > 0 && n < (ssize_t)sizeof gn_waste && !(msg.msg_flags & MSG_CTRUNC) && gn_sys_ioctl(fd, FIONREAD, &there) == 0 && there > n) {
+		gn_kernel_peek_offset(fd, n); /* an urgent byte has stopped it */
+		n = gn_sys_recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+		gn_kernel_peek_offset(fd, -1);
+	}
 	return n > 0 && (msg.msg_flags & MSG_CTRUNC);
 }
 
