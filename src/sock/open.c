@@ -102,8 +102,20 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags)
 	return open_one(GN_KIND_SOCK, fd, listener->domain, listener->type | flags, listener->protocol, GN_ESTAB);
 }
 
-/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. Empty packets do not
- * count. */
+/* Of packets that are all empty one is nothing, as for unix_release_sock(), which passes over the first. */
+static bool several_left(struct gn_sock *so, int fd)
+{
+	struct gn_half *rx = &so->ep->rx;
+	uint64_t until = atomic_load(&so->rx.dir->switch_pos), pos = atomic_load(&rx->kernel_msgs), count = until > pos ? until - pos : 0;
+
+	gn_rx_lock(so, fd);
+	if (gn_rx_shared(so))
+		count += (uint64_t)GN_MAX(gn_ring_readable(&rx->ring, &so->rx), (int64_t)0) / gn_record_room(0);
+	gn_unlock(&rx->lock);
+	return count > 1;
+}
+
+/* The kernel's word that data was left unread is not believed where bells may be meant (gone.c), so it is said here. */
 static bool left_unread(struct gn_sock *so, int fd)
 {
 	struct gn_half *rx = &so->ep->rx;
@@ -116,7 +128,7 @@ static bool left_unread(struct gn_sock *so, int fd)
 	if (lane == GN_LANE_BACK && !gn_flag(so->ep, GN_EP_PEEK_OFF))
 		gn_kernel_peek_offset(fd, -1); /* looks are from the first byte on */
 	if (so->ep->type == SOCK_SEQPACKET)
-		return gn_unread(so, fd) > 0;
+		return gn_unread(so, fd) > 0 || several_left(so, fd);
 	gn_rx_lock(so, fd);
 	left = atomic_load(&rx->kernel_bytes) < atomic_load(&so->rx.dir->switch_pos) ||
 	       (gn_rx_shared(so) && gn_ring_readable(&rx->ring, &so->rx) != 0) ||
