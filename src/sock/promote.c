@@ -350,15 +350,15 @@ void gn_settle(struct gn_sock *so, int fd)
 	so->settled = gn_rx_shared(so) && gn_tx_shared(so);
 }
 
-/* Of a half that is over the kernel's was left open for bells (shutdown_ring()), unless both are: to shut it twice would be news twice. */
+/* Of a half that is over the kernel's was left open for bells (shutdown_ring()), unless one side has shut both: to shut it twice would be news twice. */
 static bool is_left_open(const struct gn_sock *so)
 {
 	const struct gn_ep *ep = so->ep;
-	bool mine = atomic_load(&ep->tx.shut);
+	bool mine = atomic_load(&ep->tx.shut), deaf = atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(ep, GN_EP_EMULATED);
 
-	if (mine && atomic_load(&ep->rx.shut) && gn_flag(ep, GN_EP_SHUT_CARRIER))
+	if ((mine && atomic_load(&ep->rx.shut) && gn_flag(ep, GN_EP_SHUT_CARRIER)) || (deaf && atomic_load(&so->rx.dir->fin)))
 		return false;
-	return mine || (atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(ep, GN_EP_EMULATED));
+	return mine || deaf;
 }
 
 void gn_tx_back(struct gn_sock *so, int fd)
