@@ -555,7 +555,7 @@ ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 
 	if (so->ep->type == SOCK_STREAM) {
 		warm_up(so, fd);
-		if (gn_tx_shared(so) || gn_switch_tx(so, fd))
+		if (gn_tx_shared(so) || (!gn_edges_wait(so, fd) && gn_switch_tx(so, fd)))
 			return sendfile_copy(so, fd, from, at, len);
 	}
 	if (so->ep->type != SOCK_STREAM || (gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_poll(&p, 1, 0) == 1))
