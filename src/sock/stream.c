@@ -226,6 +226,8 @@ static ssize_t take_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 
 	if (n == 0 || n == -ECONNRESET)
 		gn_peer_may_be_gone(so, fd, n);
+	if (n == -EAGAIN && gn_flag(so->ep, GN_EP_EMULATED) && gn_is_at_mark(fd))
+		return GN_NONE_WANTED; /* the urgent byte is one too */
 	if (n < 0 && n != -ECONNRESET)
 		return n == -EAGAIN ? 0 : n;
 	/* What was seen may be a bell, if the peer has switched meanwhile: then the ring is next. */
