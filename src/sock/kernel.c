@@ -188,14 +188,15 @@ static ssize_t recv_none(struct gn_sock *so, int fd, struct gn_io *io)
 	struct iovec iov = {&byte, 1};
 	struct gn_io look = {.iov = &iov, .iovcnt = 1, .total = 1, .flags = io->flags | MSG_PEEK, .own_look = !(io->flags & MSG_PEEK)};
 	uint64_t from = atomic_load(&so->ep->peek_at);
-	ssize_t rc = recv_emulated(so, fd, &look);
+	ssize_t rc;
 
-	if (!look.own_look) /* which moves no offset on */
-		atomic_store(&so->ep->peek_at, from);
 	io->name_len = 0;
 	io->control_len = 0;
-	if (rc == -EAGAIN && gn_is_at_mark(fd))
+	if (gn_is_at_mark(fd) && (look.own_look || gn_peek_offset(so) <= 0))
 		return 0; /* the urgent byte is one too */
+	rc = recv_emulated(so, fd, &look);
+	if (!look.own_look) /* which moves no offset on */
+		atomic_store(&so->ep->peek_at, from);
 	return rc > 0 ? 0 : rc;
 }
 
