@@ -213,8 +213,12 @@ static bool is_silent(const struct gn_watch *w)
 /* What comes by the kernel is news, but for the first word that it is writable where that was known. */
 static void harvest_one(struct gn_watch *w, uint32_t events)
 {
+	uint64_t echo = w->echo;
 	bool known = w->out_known && atomic_load_explicit(&w->so->tx_full, memory_order_relaxed) == w->full;
 
+	w->echo = 0;
+	if (unlikely(echo) && echo == gn_watch_shows(w))
+		return;
 	if (w->so->dgram) /* bells come among datagrams; what is in rings counts as news by itself */
 		w->fresh = w->fresh || (events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM)) || gn_dgram_check(w->so, w->fd);
 	else if (!gn_all_in_ring(w->so) && !is_silent(w) && (events & ~(uint32_t)EPOLLOUT)) /* the last bell of a peer that goes back is none */

@@ -7,6 +7,7 @@
  * watch in at most one of the two sets, under gn_watch.number in the program's and gn_watch.fd in the bells.
  */
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "sock/epset.h"
 
@@ -298,9 +299,34 @@ void gn_watches_drop(struct gn_sock *so)
 	gn_unlock(&gn_watch_lists);
 }
 
+/* Of a stream each byte that comes counts; of packets and datagrams nothing that comes can be told, but to who has shut AF_UNIX none do. */
+uint64_t gn_watch_shows(const struct gn_watch *w)
+{
+	const struct gn_ep *ep = w->so->ep;
+	struct pollfd p = {w->fd, POLLIN | POLLOUT | POLLRDHUP, 0};
+	int there = 0;
+
+	if (ep->type != SOCK_STREAM && (ep->domain != AF_UNIX || !atomic_load(&ep->rx.shut)))
+		return 0;
+	if (gn_sys_poll(&p, 1, 0) < 0 || (ep->type == SOCK_STREAM && gn_sys_ioctl(w->fd, FIONREAD, &there) < 0))
+		return 0;
+	return (uint64_t)(uint16_t)p.revents << 48 | 1ull << 47 | ((atomic_load(&ep->rx.kernel_bytes) + (uint64_t)there) & ((1ull << 47) - 1));
+}
+
+/* To put an edge-triggered watch among the bells once more would tell what is there as if it had come just now. Known before, unless the bells have
+ * something to tell that nobody has heard. */
+static uint64_t echo_of(const struct gn_watch *w)
+{
+	struct pollfd bells = {w->set->bells, POLLIN, 0};
+	uint64_t now = w->events & EPOLLET ? gn_watch_shows(w) : 0;
+
+	return now == w->echo || gn_sys_poll(&bells, 1, 0) == 0 ? now : 0;
+}
+
 /* Its number is to be another one's. Among the bells, where a watch of that number may be already: then bells are told to both (watch_told). */
 static void watch_renumber(struct gn_watch *w, int fd, bool open)
 {
+	w->echo = w->ring && open ? echo_of(w) : 0;
 	if (w->ring && open)
 		gn_bells_ctl(w, EPOLL_CTL_DEL);
 	else if (w->ring)

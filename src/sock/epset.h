@@ -54,6 +54,7 @@ struct gn_watch {
 	bool fresh;                        /* edge-triggered: report the present state once */
 	bool out_known;                    /* likewise: that it is writable was told before it came to the bells */
 	bool hint;                         /* the kernel may know something: ask it */
+	uint64_t echo;                     /* what the bells showed when it was put among them by another number: no news; 0: nothing */
 	uint32_t quiet;
 	uint32_t seen;                     /* head of the ring at the last report */
 	uint32_t told;                     /* bits at the last report */
@@ -132,6 +133,7 @@ void gn_cookie_avoid(struct gn_epset *set, uint64_t data); /* a value of the pro
 /* epoll_watch.c */
 uint32_t gn_kernel_events(const struct gn_sock *so, uint32_t events); /* what is asked in the program's set: see urgent_mend() */
 int gn_bells_ctl(struct gn_watch *w, int op); /* in the bells */
+uint64_t gn_watch_shows(const struct gn_watch *w); /* to the bells: changes with what is news to an edge; 0: that cannot be told */
 void gn_watch_added(struct gn_watch *w);     /* to the kernel's list and set: it goes on to the ring, if it is due there */
 void gn_watch_remove(struct gn_watch *w);    /* gn_watch_lists is held too: out of both lists, and freed */
 void gn_watch_to_ring(struct gn_watch *w);
