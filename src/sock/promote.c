@@ -354,9 +354,9 @@ void gn_settle(struct gn_sock *so, int fd)
 static bool is_left_open(const struct gn_sock *so)
 {
 	const struct gn_ep *ep = so->ep;
-	bool mine = atomic_load(&ep->tx.shut), deaf = atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT && !gn_flag(ep, GN_EP_EMULATED);
+	bool mine = atomic_load(&ep->tx.shut), emulated = gn_flag(ep, GN_EP_EMULATED), deaf = atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT;
 
-	if ((mine && atomic_load(&ep->rx.shut) && gn_flag(ep, GN_EP_SHUT_CARRIER)) || (deaf && atomic_load(&so->rx.dir->fin)))
+	if ((mine && atomic_load(&ep->rx.shut) && gn_flag(ep, GN_EP_SHUT_CARRIER)) || (deaf && (emulated || atomic_load(&so->rx.dir->fin))))
 		return false;
 	return mine || deaf;
 }
