@@ -83,6 +83,9 @@ bool gn_tcp_is_over(struct gn_sock *so, int fd)
 	bool fin = fin_came(so, fd);
 
 	gn_judge(so, fd);
+	/* A reset that stands behind unread data in the kernel lane is told later, but it is there. */
+	if (!gn_flag(so->ep, GN_EP_DEAD) && gn_peer_closed(so) && gn_reset_is_true(so) && gn_error_waits(fd))
+		gn_reset_seen(so);
 	return gn_flag(so->ep, GN_EP_DEAD) || (fin && atomic_load(&so->ep->tx.shut));
 }
 
