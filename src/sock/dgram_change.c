@@ -18,7 +18,7 @@ static void pair_drop(struct gn_sock *so, struct gn_pair *p, uint32_t deaf)
 
 	while (consent < GN_CONSENT_REFUSED && !atomic_compare_exchange_weak(&p->rx.dir->consent, &consent, GN_CONSENT_REFUSED))
 		;
-	if (deaf)
+	if (deaf && atomic_load(&p->rx.dir->deaf) != GN_DEAF_RESET) /* which the peer has to be told */
 		atomic_store(&p->rx.dir->deaf, deaf);
 	gn_lock(&so->ep->tx.lock);
 	gn_pair_tx_back(so, p);
