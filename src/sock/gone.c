@@ -105,10 +105,11 @@ void gn_judge(struct gn_sock *so, int fd)
 		gn_reset_seen(so);
 }
 
-/* AF_UNIX hangs up when the peer has closed, and when it has shut both ways: then it can read what it has still. */
+/* AF_UNIX hangs up when the peer has closed, and when both ways are shut, by whichever side: then it can read what it has still. */
 void gn_hung_up(struct gn_sock *so)
 {
-	bool shut = so->tx.dir && atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT;
+	bool ended = atomic_load(&so->ep->tx.shut) && so->rx.dir && atomic_load(&so->rx.dir->fin);
+	bool shut = so->tx.dir && (ended || atomic_load(&so->tx.dir->deaf) == GN_DEAF_SHUT);
 
 	atomic_store(&so->peer_gone, shut ? GN_GONE_HALF : GN_GONE_CLOSED);
 }
