@@ -130,6 +130,8 @@ static ssize_t look_before(struct gn_sock *so, int fd, struct gn_io *io, uint64_
 		gn_peer_may_be_gone(so, fd, n);
 		return GN_END;
 	}
+	if (unlikely(io->out_flags > 0 && (io->out_flags & MSG_CTRUNC)) && (uint64_t)n == left - skip && atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
+		io->from_kernel = true; /* behind it are bells: what there was no room for came with these bytes */
 	return n == -EAGAIN ? 0 : n;
 }
 

@@ -207,14 +207,19 @@ static ssize_t take_ring(struct gn_sock *so, int fd, struct gn_io *io, struct gn
 }
 
 /* AF_UNIX gives the control data of the next byte to who asks for none. */
-static void take_control(struct gn_sock *so, int fd, struct gn_io *io)
+static ssize_t take_control(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct msghdr msg = {.msg_control = io->control, .msg_controllen = io->control_len};
+	ssize_t rc;
 
-	if (gn_flag(so->ep, GN_EP_EMULATED) || gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC))) < 0)
-		return;
+	if (gn_flag(so->ep, GN_EP_EMULATED))
+		return 0;
+	rc = gn_sys_recvmsg(fd, &msg, MSG_DONTWAIT | (io->flags & (MSG_PEEK | MSG_CMSG_CLOEXEC)));
+	if (rc < 0)
+		return rc;
 	gn_io_answer(io, &msg);
 	io->from_kernel = true;
+	return rc;
 }
 
 /* Asked for no bytes before the switch: as the kernel, this waits until there is one and takes nothing. */
@@ -233,8 +238,8 @@ static ssize_t take_nothing(struct gn_sock *so, int fd, struct gn_io *io)
 	/* What was seen may be a bell, if the peer has switched meanwhile: then the ring is next. */
 	if (n == 1 && atomic_load(&so->rx.dir->lane) != GN_LANE_KERNEL && pos >= atomic_load(&so->rx.dir->switch_pos))
 		return 0;
-	if (n == 1)
-		take_control(so, fd, io);
+	if (n == 1 && take_control(so, fd, io) == -EAGAIN)
+		return 0; /* a look at no bytes, and an urgent one ahead */
 	return n == 1 ? GN_NONE_WANTED : GN_END;
 }
 
