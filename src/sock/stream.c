@@ -385,6 +385,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 	size_t done = 0, need;
 	uint64_t deadline = 0;
 	ssize_t n;
+	int left;
 
 	if (unlikely(io->flags & MSG_PEEK) && io->total)
 		return gn_stream_peek(so, fd, io);
@@ -398,7 +399,7 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 			if (done >= need || io->control_len)
 				return (ssize_t)done;
 			if (gn_io_nonblock(so, io->flags))
-				return recv_ended(so, fd, done, need);
+				return gn_sys_ioctl(fd, FIONREAD, &left) == 0 && left ? (ssize_t)done : recv_ended(so, fd, done, need);
 			return rest(so, fd, io, &c, done, false);
 		}
 		if (done && (done >= need || io->from_kernel || io->stop))
