@@ -167,6 +167,8 @@ static ssize_t look_behind(struct gn_sock *so, int fd, struct gn_io *io, ssize_t
 	if (seen && !left && gn_is_at_mark(fd))
 		return 0;
 	n = look_kernel(so, fd, io, (size_t)seen, io->total - (size_t)seen, skip + (left ? left + gn_bells_behind(so, fd, left) : 0));
+	if (n == 0 && (size_t)seen < io->total)
+		gn_peer_may_be_gone(so, fd, 0); /* the end of the stream */
 	return GN_MAX(n, (ssize_t)0);
 }
 
