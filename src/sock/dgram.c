@@ -173,8 +173,8 @@ static ssize_t error_asked(struct gn_sock *so, int fd)
 
 ssize_t gn_dgram_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	/* UDP asks for a destination before it tells an error. */
-	bool aimless = !io->name && so->ep->domain != AF_UNIX && atomic_load_explicit(&so->ep->state, memory_order_relaxed) != GN_ESTAB;
+	/* UDP asks for a destination before it tells an error, and all of them say first that they know no urgent data. */
+	bool aimless = is_refused(so, io) || (!io->name && so->ep->domain != AF_UNIX && atomic_load_explicit(&so->ep->state, memory_order_relaxed) != GN_ESTAB);
 	ssize_t n = so->dgram && !aimless ? error_due(so) : 0;
 
 	if (unlikely(n))
