@@ -327,7 +327,7 @@ static ssize_t data_for_sure(struct gn_sock *so, int fd, size_t limit)
 	int there = 0;
 	ssize_t rc = gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if ((rc == -EAGAIN || rc == 0) && gn_is_at_mark(fd))
+	if ((rc == -EAGAIN || rc == 0 || rc == -ECONNRESET) && gn_is_at_mark(fd))
 		gn_sys_recv(fd, &byte, 0, MSG_DONTWAIT); /* a look leaves the urgent byte where it is, a receive passes it */
 	if (rc <= 0)
 		return rc;
