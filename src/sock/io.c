@@ -139,10 +139,13 @@ static ssize_t recv_shut(struct gn_sock *so, int fd, struct gn_io *io)
 }
 
 /* Of a connection that was reset no urgent byte can be read, nor is it as if none had come (tcp_recv_urg()). */
-static ssize_t urgent_answer(const struct gn_sock *so, ssize_t rc)
+static ssize_t urgent_answer(struct gn_sock *so, int fd, ssize_t rc)
 {
-	bool there = rc > 0 || gn_flag(so->ep, GN_EP_LATE_URGENT);
+	bool there;
 
+	if (gn_flag(so->ep, GN_EP_EMULATED)) /* late words of which nobody has heard yet */
+		gn_judge(so, fd);
+	there = rc > 0 || gn_flag(so->ep, GN_EP_LATE_URGENT);
 	return there && gn_flag(so->ep, GN_EP_EMULATED) && gn_flag(so->ep, GN_EP_DEAD) && !so->eof ? -ENOTCONN : rc;
 }
 
@@ -161,7 +164,7 @@ static ssize_t recv_cold(struct gn_sock *so, int fd, struct gn_io *io)
 		if ((io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 			return -EAGAIN; /* nothing goes wrong later */
 		rc = gn_kernel_recv(so, fd, io);
-		return io->flags & MSG_OOB ? urgent_answer(so, rc) : rc;
+		return io->flags & MSG_OOB ? urgent_answer(so, fd, rc) : rc;
 	}
 	warm_up(so, fd);
 	gn_settle(so, fd);
@@ -180,7 +183,7 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 	if (so->ep->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
 	if (atomic_load(&so->rx.dir->lane) == GN_LANE_RING)
-		return urgent_answer(so, -EINVAL); /* none was sent */
+		return urgent_answer(so, fd, -EINVAL); /* none was sent */
 	io->name_len = 0;
 	io->control_len = 0;
 	msg = gn_io_msg(io);
@@ -189,7 +192,7 @@ static ssize_t recv_urgent(struct gn_sock *so, int fd, struct gn_io *io)
 		gn_io_answer(io, &msg);
 	if (rc > 0 && !(io->flags & MSG_PEEK))
 		gn_urgent_was_read(so);
-	return urgent_answer(so, rc);
+	return urgent_answer(so, fd, rc);
 }
 
 /* The peer's name comes with the bytes of AF_UNIX, if it has one. */
