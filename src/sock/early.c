@@ -86,7 +86,7 @@ int gn_early_open(int domain, int type, int protocol)
 	int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), fd;
 
 	if (!habit || kind != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP) || gn_world.sandboxed || gn_world.net_moved || gn_world.unseen ||
-	    !is_worth_it(habit) || gn_is_vfork_child() || atomic_exchange(&habit->busy, 1))
+	    !is_worth_it(habit) || gn_is_vfork_child() || atomic_load(&gn_world_lent) || atomic_exchange(&habit->busy, 1))
 		return -1;
 	fd = open_carrier(habit, domain, type, protocol);
 	if (fd >= 0)
