@@ -61,17 +61,19 @@ __asm__(".text\n"
 #endif
 	".size vfork, . - vfork\n");
 
-/* Before this thread, or a child, enters namespaces. */
+/* Before this thread enters namespaces. */
 static void net_moves(int flags)
 {
 	GN_INSIDE;
 	gn_net_moves(flags);
 }
 
-static void lend(bool for_ever)
+void gn_shim_before_clone(uint64_t flags)
 {
 	GN_INSIDE;
-	gn_lend(for_ever);
+	gn_net_moves((int)flags);
+	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
+		gn_lend(!(flags & CLONE_VFORK));
 }
 
 struct clone_child {
@@ -103,9 +105,7 @@ INTERPOSE(int, clone, (int (*main)(void *), void *stack, int flags, void *arg, .
 	child_tid = va_arg(args, pid_t *);
 	va_end(args);
 	gn_enter();
-	net_moves(flags);
-	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
-		lend(!(flags & CLONE_VFORK));
+	gn_shim_before_clone((unsigned int)flags);
 	if (!(flags & CLONE_VM))
 		counted = gn_fork_begin();
 	if (counted)

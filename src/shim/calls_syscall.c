@@ -177,14 +177,6 @@ static bool execs(long nr, const struct words *w, long *rc)
 }
 
 /* vfork cannot be made through a function that returns. */
-static void about_to_clone(uint64_t flags)
-{
-	GN_INSIDE;
-	gn_net_moves((int)flags);
-	if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
-		gn_lend(!(flags & CLONE_VFORK));
-}
-
 static bool forks(long nr, const struct words *w, long *rc)
 {
 	uint64_t flags;
@@ -199,7 +191,7 @@ static bool forks(long nr, const struct words *w, long *rc)
 	case SYS_clone:
 	case SYS_clone3:
 		flags = nr == SYS_clone ? (uint64_t)w->a : ((const struct clone_args *)w->a)->flags;
-		about_to_clone(flags);
+		gn_shim_before_clone(flags);
 		if (flags & CLONE_VM)
 			return false;
 		counted = gn_fork_begin();

@@ -22,6 +22,7 @@ void gn_shim_start(void);
 /* Values of gn_world.ready. Cancellation is looked for where libc would, once anybody has used it. */
 #define GN_READY 1u
 #define GN_READY_CANCEL 2u
+void gn_shim_before_clone(uint64_t flags); /* CLONE_*: the child may enter namespaces, or borrow our memory */
 void gn_shim_point_slow(void);
 void gn_shim_async_slow(void);
 

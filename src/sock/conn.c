@@ -322,11 +322,8 @@ static int try_private(struct gn_sock *so, int fd, const struct gn_addr *dest)
 /* rc: of what was tried; 0: it will be the kernel's socket. */
 static void early_give_up(struct gn_sock *so, int fd, int rc)
 {
-	if (rc != 0 || so->kind != GN_KIND_EARLY)
-		return;
-	gn_connecting_begin(so);
-	gn_early_end(so, fd);
-	gn_connecting_end(so);
+	if (rc == 0 && so->kind == GN_KIND_EARLY)
+		gn_early_ended(so, fd);
 }
 
 static bool family_fits(struct gn_sock *so, int fd, const struct sockaddr *addr, const struct gn_addr *dest)

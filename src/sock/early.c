@@ -37,16 +37,9 @@ static struct habit *habit_of(int domain)
 
 static bool is_worth_it(struct habit *habit)
 {
-	uint32_t skip = atomic_load_explicit(&habit->tries.skip, memory_order_relaxed);
-
-	if (gn_world.lanes != GN_LANES_RING) { /* there, for tests: everywhere */
-		if (atomic_load_explicit(&habit->connections, memory_order_relaxed) < CONNECTIONS_FIRST)
-			return false;
-		if (skip)
-			atomic_store_explicit(&habit->tries.skip, skip - 1, memory_order_relaxed);
-		if (skip)
-			return false;
-	}
+	if (gn_world.lanes != GN_LANES_RING && /* there, for tests: everywhere */
+	    (atomic_load_explicit(&habit->connections, memory_order_relaxed) < CONNECTIONS_FIRST || !gn_spin_is_due(&habit->tries)))
+		return false;
 	return gn_uring_is_known() && !gn_world.unseen;
 }
 
@@ -117,7 +110,7 @@ static void put_kernels(struct gn_sock *so, int fd, struct habit *habit)
 	gn_put_under_begun(so, fd, u);
 }
 
-static void is_early_no_more(struct gn_sock *so)
+void gn_early_over(struct gn_sock *so)
 {
 	enum gn_kind early = GN_KIND_EARLY;
 
@@ -137,7 +130,7 @@ void gn_early_end(struct gn_sock *so, int fd)
 	if (is_still_there(fd))
 		put_kernels(so, fd, habit);
 	gn_spin_result(&habit->tries, false);
-	is_early_no_more(so);
+	gn_early_over(so);
 }
 
 void gn_early_ended(struct gn_sock *so, int fd)
@@ -186,17 +179,12 @@ void gn_early_fd_moved(int from, int to)
 			habits[i].reserve = to;
 }
 
-void gn_early_closed(struct gn_sock *so)
-{
-	is_early_no_more(so);
-}
-
 void gn_early_connected(struct gn_sock *so)
 {
 	struct habit *habit = habit_of(so->ep->domain);
 
 	if (so->kind == GN_KIND_EARLY) {
-		is_early_no_more(so);
+		gn_early_over(so);
 		gn_spin_result(&habit->tries, true);
 	} else if (habit) {
 		atomic_fetch_add_explicit(&habit->connections, 1, memory_order_relaxed);

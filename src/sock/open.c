@@ -170,7 +170,7 @@ void gn_last_close(struct gn_sock *so, int fd)
 	if (so->kind == GN_KIND_EPOLL)
 		return;
 	if (unlikely(so->kind == GN_KIND_EARLY))
-		gn_early_closed(so);
+		gn_early_over(so);
 	gn_watches_drop(so);
 	if (unlikely(gn_has_moved(so)) && !so->followed)
 		gn_move_poke(so);

@@ -439,6 +439,7 @@ enum gn_spin_how gn_spin_now(struct gn_sock *so, const struct gn_dir *dir); /* b
 enum gn_spin_how gn_ask_now(struct gn_spin *spin);      /* the same in the kernel lane, where each look is a call that does not wait */
 bool gn_spin_begin(struct gn_spinning *s, enum gn_spin_how how, uint64_t until_ns); /* false: not to be */
 bool gn_spin_on(struct gn_spinning *s);                 /* after some looks that found nothing; false: that was all */
+bool gn_spin_is_due(struct gn_spin *spin);              /* not one of those that a failure skips */
 void gn_spin_result(struct gn_spin *spin, bool paid);
 /* Spins until `changed`, if that is worth it. */
 #define GN_SPIN_UNTIL(so, dir, changed)                                             \
@@ -635,7 +636,7 @@ void gn_early_end_all(void);
 void gn_early_leave(void);                              /* and none are to be made */
 void gn_early_forked(void);
 void gn_early_connected(struct gn_sock *so);            /* by a private face, early or not */
-void gn_early_closed(struct gn_sock *so);
+void gn_early_over(struct gn_sock *so);                 /* closed, connected, or what it seems */
 void gn_early_fd_moved(int from, int to);
 bool gn_opened_early(int fd, int domain, int type, int protocol); /* open.c */
 

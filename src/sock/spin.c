@@ -48,7 +48,7 @@ void gn_cpu_publish(struct gn_sock *so)
 }
 
 /* Threads that meet here may count one wait too many or too few: it is a guess anyway. */
-static bool is_due(struct gn_spin *spin)
+bool gn_spin_is_due(struct gn_spin *spin)
 {
 	uint32_t skip = atomic_load_explicit(&spin->skip, memory_order_relaxed);
 
@@ -74,14 +74,14 @@ enum gn_spin_how gn_spin_now(struct gn_sock *so, const struct gn_dir *dir)
 	together = peer && peer == cpu_now() && !gn_apart(so, peer - 1);
 	if (!together)
 		so->together = 0;
-	if (!is_due(&so->spin))
+	if (!gn_spin_is_due(&so->spin))
 		return GN_SPIN_NOT;
 	return together || gn_world.one_cpu ? GN_SPIN_TOGETHER : GN_SPIN_APART;
 }
 
 enum gn_spin_how gn_ask_now(struct gn_spin *spin)
 {
-	if (gn_world.one_cpu || !gn_world.spin_max_ns || !is_due(spin))
+	if (gn_world.one_cpu || !gn_world.spin_max_ns || !gn_spin_is_due(spin))
 		return GN_SPIN_NOT;
 	return GN_SPIN_ASKING;
 }

@@ -268,6 +268,12 @@ static void tell(int fd)
 	setenv("EARLY_FD", number, 1);
 }
 
+static _Noreturn void become(const char *word)
+{
+	execl("/proc/self/exe", "t_early", word, (char *)NULL);
+	_exit(127);
+}
+
 static void move_exec(int fd)
 {
 	pid_t pid;
@@ -276,23 +282,20 @@ static void move_exec(int fd)
 	tell(fd);
 	pid = obs_fork();
 	if (!pid) {
-		execl("/proc/self/exe", "t_early", "--what-is", (char *)NULL);
-		_exit(127);
+		become("--what-is");
 	}
 	obs("exec", obs_wait(pid));
 }
 
 static void move_vfork(int fd)
 {
-	char *argv[] = { (char *)"t_early", (char *)"--what-is", NULL };
 	pid_t pid;
 
 	fflush(stdout);
 	tell(fd);
 	pid = vfork();
 	if (!pid) {
-		execv("/proc/self/exe", argv);
-		_exit(127);
+		become("--what-is");
 	}
 	obs("vfork", obs_wait(pid));
 }
@@ -300,7 +303,6 @@ static void move_vfork(int fd)
 /* What a child that borrows the memory does to its own descriptors is not the parent's. */
 static void move_vfork_dup(int fd)
 {
-	char *argv[] = { (char *)"t_early", (char *)"--what-is", NULL };
 	pid_t pid;
 
 	fflush(stdout);
@@ -309,8 +311,7 @@ static void move_vfork_dup(int fd)
 	if (!pid) {
 		dup2(fd, 71);
 		close(fd);
-		execv("/proc/self/exe", argv);
-		_exit(127);
+		become("--what-is");
 	}
 	obs("vfork", obs_wait(pid));
 }
@@ -335,14 +336,12 @@ static void move_vfork_bind(int fd)
 
 static void move_exec_bind(int fd)
 {
-	char *argv[] = { (char *)"t_early", (char *)"--bind", NULL };
 	pid_t pid;
 
 	tell(fd);
 	pid = vfork();
 	if (!pid) {
-		execv("/proc/self/exe", argv);
-		_exit(127);
+		become("--bind");
 	}
 	obs("vfork", obs_wait(pid));
 }
