@@ -4,8 +4,9 @@
  *
  * While relatives may sleep on the connection's old socket, what wakes them must stay there to be seen, for the kernel looks when a sleeper
  * runs, not when it is woken: of bells and of packets one is left, of a stream's bytes in the kernel lane the last, which has been carried already. So that
- * socket is readable for ever, and its news are taken from an edge-triggered set. (What was sent before the switch to the ring, and not read yet,
- * is read as by everybody: it was there while the ring was left, so nobody is asleep.)
+ * socket is readable for ever, and its news are taken from an edge-triggered set. An edge is no more than a reason to look: it may tell of what
+ * has been carried. (What was sent before the switch to the ring, and not read yet, is read as by everybody: it was there while the ring was left,
+ * so nobody is asleep.)
  */
 #include <sys/ioctl.h>
 
@@ -61,11 +62,19 @@ static ssize_t read_alone(struct gn_carrier *r, void *to, size_t len)
 	return on_ring && !is_stream(r) ? (io.packet ? 0 : -ENODATA) : is_end(r, r->ring) ? -ENODATA : 0;
 }
 
+/* What has been carried, and was left for those that sleep. */
+static void drop_ahead(struct gn_carrier *r)
+{
+	if (r->ahead || r->is_ahead)
+		gn_sys_recv(r->ring, gn_waste, is_stream(r) ? r->ahead : sizeof gn_waste, MSG_DONTWAIT);
+	r->ahead = 0;
+	r->is_ahead = false;
+}
+
 /* In the kernel lane, a stream: all but the last byte is taken. */
 static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 {
-	char head;
-	struct iovec iov[2] = {{&head, r->ahead}, {to, len}};
+	struct iovec iov[2] = {{gn_waste, r->ahead}, {to, len}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	size_t ahead = r->ahead;
 	ssize_t n;
@@ -76,9 +85,7 @@ static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 	if ((size_t)n <= ahead || (msg.msg_flags & MSG_CTRUNC)) { /* that is a peer's last word: see gn_leave_mark() */
 		if (!(msg.msg_flags & MSG_CTRUNC) && !(r->seen & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
 			return -EAGAIN;
-		if (ahead)
-			gn_sys_recv(r->ring, &head, 1, MSG_DONTWAIT);
-		r->ahead = 0;
+		drop_ahead(r);
 		return read_alone(r, to, len);
 	}
 	for (ssize_t left = n - 1; left > 0;) {
@@ -92,19 +99,26 @@ static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 	return n - (ssize_t)ahead;
 }
 
-/* Likewise packets: the last one stays. Behind it an empty one cannot be seen, so what is new then is taken for one. */
-static ssize_t packets_beside(struct gn_carrier *r, void *to, size_t len)
+/* Behind the packet that was left there is another one, or the end. An empty one can be seen, and once: it is passed over then, as the one
+ * that was left if it is empty (the kernel marks it). Nobody else looks at the old socket but from its head, and who sleeps there polls. */
+static bool one_behind(const struct gn_carrier *r)
 {
-	int there = 0;
 	ssize_t n;
 
-	if (r->is_ahead) {
-		if (gn_sys_ioctl(r->ring, FIONREAD, &there) == 0 && (size_t)there <= r->ahead && !r->seen)
-			return -EAGAIN;
-		gn_sys_recv(r->ring, gn_waste, sizeof gn_waste, MSG_DONTWAIT);
-		r->is_ahead = false;
-	}
-	r->seen &= ~(uint32_t)EPOLLIN; /* what comes after this look is told again */
+	gn_kernel_peek_offset(r->ring, (int64_t)r->ahead);
+	n = gn_sys_recv(r->ring, gn_waste, 1, MSG_PEEK | MSG_DONTWAIT);
+	gn_kernel_peek_offset(r->ring, -1);
+	return n >= 0;
+}
+
+/* Likewise packets: the last one stays. */
+static ssize_t packets_beside(struct gn_carrier *r, void *to, size_t len)
+{
+	ssize_t n;
+
+	if (r->is_ahead && !one_behind(r))
+		return -EAGAIN;
+	drop_ahead(r);
 	n = gn_sys_recv(r->ring, to, len, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		return n;
@@ -113,6 +127,27 @@ static ssize_t packets_beside(struct gn_carrier *r, void *to, size_t len)
 	r->is_ahead = true;
 	r->ahead = (size_t)n;
 	return n;
+}
+
+/* The last bell stays too. rx lock held: all of them were sent before the lane word changed. */
+static void back_beside(struct gn_carrier *r)
+{
+	size_t bells;
+	ssize_t n;
+
+	do {
+		n = gn_sys_recv(r->ring, gn_waste, sizeof gn_waste, MSG_PEEK | MSG_DONTWAIT);
+		bells = n > 0 ? gn_bells_ahead(r->so, gn_waste, n) : 0;
+		r->ahead = GN_MIN(bells, (size_t)GN_NONCE_BYTES);
+		r->is_ahead = bells && !is_stream(r);
+		if (bells > r->ahead)
+			gn_sys_recv(r->ring, gn_waste, bells - r->ahead, MSG_DONTWAIT);
+		else if (r->is_ahead && one_behind(r))
+			drop_ahead(r);
+		else
+			bells = 0;
+	} while (bells);
+	gn_rx_back_with_bells(r->so, r->ring);
 }
 
 /* As gn_recv_io() on the ring, which would go on in the kernel lane in the same call. */
@@ -135,7 +170,7 @@ static ssize_t read_beside(struct gn_carrier *r, void *to, size_t len)
 		if (lane != GN_LANE_BACK)
 			return atomic_load(&so->peer_gone) || atomic_load(&so->rx.dir->fin) ? read_alone(r, to, len) : -EAGAIN;
 		gn_rx_lock(so, r->ring);
-		gn_rx_back(so, r->ring);
+		back_beside(r);
 		gn_unlock(&rx->lock);
 	}
 	return is_stream(r) ? stream_beside(r, to, len) : packets_beside(r, to, len);
@@ -320,10 +355,7 @@ static void become_sole(struct gn_carrier *r)
 	gn_sys_close(r->copy);
 	gn_sys_close(r->asked);
 	r->copy = r->asked = -1;
-	if (r->ahead || r->is_ahead)
-		gn_sys_recv(r->ring, gn_waste, is_stream(r) ? 1 : sizeof gn_waste, MSG_DONTWAIT);
-	r->ahead = 0;
-	r->is_ahead = false;
+	drop_ahead(r);
 	gn_check_peer(r->so, r->ring, true);
 }
 

@@ -380,6 +380,11 @@ void gn_tx_back(struct gn_sock *so, int fd)
 void gn_rx_back(struct gn_sock *so, int fd)
 {
 	gn_drain_bells(so, fd); /* all of them were sent before the lane word changed */
+	gn_rx_back_with_bells(so, fd);
+}
+
+void gn_rx_back_with_bells(struct gn_sock *so, int fd)
+{
 	gn_peek_offset_back(so, fd);
 	atomic_store(&so->ep->rx.lane, GN_LANE_BACK);
 	atomic_fetch_add(&so->ep->demotions, 1);

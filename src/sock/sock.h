@@ -332,6 +332,7 @@ bool gn_lane_enter(struct gn_sock *so, struct gn_half *half, int fd); /* true: c
 void gn_pin(struct gn_sock *so, int fd, enum gn_reason why);
 void gn_tx_back(struct gn_sock *so, int fd);            /* tx lock held: from the ring to the kernel lane */
 void gn_rx_back(struct gn_sock *so, int fd);             /* rx lock held, ring drained: follow the peer to the kernel lane */
+void gn_rx_back_with_bells(struct gn_sock *so, int fd);  /* the same; bells are left in the kernel's queue */
 void gn_why(struct gn_ep *ep, enum gn_reason why);
 
 /* move.c: endpoints that are another socket now. Calls that sleep look after they have asked for a bell, before they sleep. */
@@ -410,6 +411,7 @@ bool gn_somebody_sleeps(struct gn_sock *so);            /* a thread of any proce
 void gn_bell_space(struct gn_sock *so, int fd);         /* rx lock held, tx lock not */
 ssize_t gn_drain_bells(struct gn_sock *so, int fd);     /* rx lock held; what the kernel said when there were no more */
 bool gn_bells_alone(struct gn_sock *so, int fd);        /* nothing else is in the kernel's queue */
+size_t gn_bells_ahead(const struct gn_sock *so, const char *bytes, ssize_t n); /* how many of `n` bytes at the head of the kernel's queue are bells */
 size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left); /* likewise: bytes of the bells behind `left` bytes of the kernel's queue */
 size_t gn_packets_unread(struct gn_sock *so, int fd);   /* likewise: bytes of the packets in the kernel's queue, without bells */
 void gn_kernel_peek_offset(int fd, int64_t offset);     /* SO_PEEK_OFF; -1: off */

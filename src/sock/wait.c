@@ -103,8 +103,8 @@ bool gn_somebody_sleeps(struct gn_sock *so)
 	return true;
 }
 
-/* How many of `n` bytes at the head of the kernel's queue are bells: the kernel sends one whole or not at all. A packet is one or is not. */
-static size_t bells_ahead(const struct gn_sock *so, const char *bytes, ssize_t n)
+/* The kernel sends one whole or not at all. A packet is one or is not. */
+size_t gn_bells_ahead(const struct gn_sock *so, const char *bytes, ssize_t n)
 {
 	ssize_t at = 0;
 
@@ -174,7 +174,7 @@ static ssize_t drain(struct gn_sock *so, int fd, bool spare, bool to_end)
 			gn_peer_may_be_gone(so, fd, n);
 			n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
 		}
-		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		bells = n > 0 ? gn_bells_ahead(so, bytes, n) : 0;
 		if (!bells)
 			return n;
 		if (spare && gn_somebody_sleeps(so))
@@ -213,7 +213,7 @@ static bool packets_are_bells(struct gn_sock *so, int fd)
 	for (; at < BELLS_AT_ONCE * sizeof bytes && bell; at += bell) {
 		gn_kernel_peek_offset(fd, (int64_t)at);
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-		bell = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		bell = n > 0 ? gn_bells_ahead(so, bytes, n) : 0;
 	}
 	gn_kernel_peek_offset(fd, -1);
 	gn_unlock(&so->ep->rx.lock);
@@ -228,7 +228,7 @@ bool gn_bells_alone(struct gn_sock *so, int fd)
 	if (so->ep->type != SOCK_STREAM)
 		return packets_are_bells(so, fd);
 	n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-	return n > 0 && n < (ssize_t)sizeof bytes && bells_ahead(so, bytes, n) == (size_t)n;
+	return n > 0 && n < (ssize_t)sizeof bytes && gn_bells_ahead(so, bytes, n) == (size_t)n;
 }
 
 /* Each look moves the offset on (socket(7)). */
@@ -241,7 +241,7 @@ size_t gn_bells_behind(struct gn_sock *so, int fd, uint64_t left)
 	gn_kernel_peek_offset(fd, (int64_t)left);
 	do {
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-		bells = n > 0 ? bells_ahead(so, bytes, n) : 0;
+		bells = n > 0 ? gn_bells_ahead(so, bytes, n) : 0;
 		sum += bells;
 	} while (bells == sizeof bytes);
 	gn_kernel_peek_offset(fd, -1);
@@ -258,7 +258,7 @@ static uint64_t packets_before(struct gn_sock *so, int fd, uint64_t most)
 	for (; sum < most && n > 0; at += n) {
 		gn_kernel_peek_offset(fd, at);
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-		if (n < 0 || bells_ahead(so, bytes, n))
+		if (n < 0 || gn_bells_ahead(so, bytes, n))
 			return sum;
 		sum++;
 	}
@@ -308,7 +308,7 @@ size_t gn_packets_unread(struct gn_sock *so, int fd)
 		n = gn_sys_recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
 		if (n < 0)
 			break;
-		sum += bells_ahead(so, bytes, n) ? 0 : (size_t)n;
+		sum += gn_bells_ahead(so, bytes, n) ? 0 : (size_t)n;
 	}
 	gn_kernel_peek_offset(fd, -1);
 	return sum;
@@ -440,7 +440,7 @@ static void sleep_drain(struct gn_sock *so, int fd, const struct sleep *s)
 {
 	if (!only_bells(so))
 		return;
-	if (!is_watched_by_relatives(so) && atomic_load(&so->ep->bells_turn) == s->turn && bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
+	if (!is_watched_by_relatives(so) && atomic_load(&so->ep->bells_turn) == s->turn && gn_bells_ahead(so, s->bytes, s->rc) == GN_NONCE_BYTES)
 		bells_take(so, fd, GN_NONCE_BYTES);
 	else
 		drain_only_bells(so, fd, true);
@@ -488,7 +488,7 @@ static ssize_t sleep_peeking(struct gn_sock *so, int fd, struct sleep *s)
 }
 
 /* The same, or until the deadline. Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of
- * several, or be killed just then. poll() wakes all. */
+ * several, or be killed just then; and it sleeps on if a relative's SO_PEEK_OFF makes it look behind what is there. poll() wakes all. */
 static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum gn_sleep_how how, struct sleep *s)
 {
 	struct gn_held held = gn_held_asleep(so);
@@ -497,7 +497,7 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum g
 	uint64_t now;
 	ssize_t rc;
 
-	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || (asleep(so) <= 1 && so->seat < GN_HOLDERS)))
+	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || (gn_is_only_waiter(so) && so->seat < GN_HOLDERS)))
 		return sleep_peeking(so, fd, s);
 	now = deadline_ns ? gn_now_ns() : 0;
 	if (deadline_ns && now >= deadline_ns)

@@ -275,6 +275,19 @@ static void packets(struct obs *o)
 
 enum sleep { IN_RECV, IN_POLL, IN_EPOLL, IN_EDGES };
 
+static const char *const sleep_name[] = { "recv", "poll", "epoll", "epoll, by edges" };
+
+/* SIGSTOP and SIGCONT end it: signal(7). */
+static int wait_whole(int set, struct epoll_event *ev)
+{
+	int rc;
+
+	do {
+		rc = epoll_wait(set, ev, 1, -1);
+	} while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
 static int sleeper(int fd, enum sleep how)
 {
 	struct epoll_event ev = { .events = how == IN_EDGES ? EPOLLIN | EPOLLET : EPOLLIN };
@@ -288,7 +301,7 @@ static int sleeper(int fd, enum sleep how)
 	}
 	if (how == IN_POLL && poll(&p, 1, -1) != 1)
 		return 2;
-	if (how >= IN_EPOLL && (epoll_wait(set, &ev, 1, -1) != 1 || ev.events != EPOLLIN))
+	if (how >= IN_EPOLL && (wait_whole(set, &ev) != 1 || ev.events != EPOLLIN))
 		return 3;
 	return take(fd, 100, 0, 1) == 100 ? 0 : 4;
 }
@@ -314,14 +327,13 @@ static pid_t asleep(const struct obs *o, enum sleep how)
 
 static void others_sleep(struct obs *o)
 {
-	static const char *const name[] = { "recv", "poll", "epoll", "epoll, by edges" };
 	enum start how = o->kind == TCP4 || o->kind == PAIR ? STATIC_BY_FORK : BY_VFORK;
 
 	for (enum sleep in = IN_RECV; in <= IN_EDGES; in++) {
 		struct program p;
 		pid_t pid = asleep(o, in);
 
-		note("asleep in %s", name[in]);
+		note("asleep in %s", sleep_name[in]);
 		p = begin(o, how);
 		obs("peer writes", peer(o, op_give, 100, 0));
 		obs("sleeper ends", obs_wait(pid));
@@ -330,6 +342,52 @@ static void others_sleep(struct obs *o)
 		finish(&p);
 	}
 	mine(o, 'd', 1, 0);
+}
+
+/* One that is woken, and does not run before others have carried away what it was woken for: it finds something all the same. */
+static void woken_late(struct obs *o, bool before)
+{
+	enum start how = o->kind == TCP4 || o->kind == PAIR ? STATIC_BY_FORK : BY_VFORK;
+
+	for (enum sleep in = IN_RECV; in <= IN_EDGES; in++) {
+		struct program p;
+		pid_t pid = asleep(o, in);
+		int status;
+
+		note("asleep in %s", sleep_name[in]);
+		if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+			die("it does not stop");
+		if (before)
+			obs("peer writes", peer(o, op_give, 100, 0));
+		p = begin(o, how);
+		if (!before)
+			obs("peer writes", peer(o, op_give, 100, 0));
+		else
+			told(&p, "program", 'w', 30, in * 30);
+		if (before)
+			obs("peer reads", peer(o, op_take, 30, in * 30));
+		else if (o->kind & SEQ)
+			obs("peer writes nothing", peer(o, op_give, 0, 100));
+		usleep(20000);
+		kill(pid, SIGCONT);
+		obs("sleeper ends", obs_wait(pid));
+		if (!before && o->kind & SEQ)
+			told(&p, "program", 'd', 0, 100);
+		obs("peer writes", peer(o, op_give, 100, 100));
+		told(&p, "program", 'r', 100, 100);
+		finish(&p);
+	}
+	mine(o, 'd', 1, 0);
+}
+
+static void others_woken_late(struct obs *o)
+{
+	woken_late(o, false);
+}
+
+static void others_woken_before(struct obs *o)
+{
+	woken_late(o, true);
 }
 
 /* Two of them: the program is started by a third process, and only then does the peer speak. */
@@ -705,6 +763,10 @@ int main(int argc, char **argv)
 		{ "packets", packets, SEQ, 0 },
 		{ "others are asleep", others_sleep, STREAM, 0 },
 		{ "packets, and others are asleep", others_sleep, SEQ, 0 },
+		{ "others are woken late", others_woken_late, STREAM, 0 },
+		{ "others were woken before, late", others_woken_before, STREAM, 0 },
+		{ "packets, and others are woken late", others_woken_late, SEQ, 0 },
+		{ "packets, and others were woken before, late", others_woken_before, SEQ, 0 },
 		{ "two are asleep", two_sleep, STREAM, 0 },
 		{ "a writer waits for room", writer_waits, STREAM, 0 },
 		{ "several programs", two_programs, STREAM, 0 },
