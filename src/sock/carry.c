@@ -62,13 +62,16 @@ static ssize_t read_alone(struct gn_carrier *r, void *to, size_t len)
 	return on_ring && !is_stream(r) ? (io.packet ? 0 : -ENODATA) : is_end(r, r->ring) ? -ENODATA : 0;
 }
 
-/* What has been carried, and was left for those that sleep. */
-static void drop_ahead(struct gn_carrier *r)
+/* What has been carried, and was left for those that sleep, goes. -errno: the connection was reset, of which the kernel tells first. */
+static ssize_t drop_ahead(struct gn_carrier *r)
 {
+	ssize_t n = 0;
+
 	if (r->ahead || r->is_ahead)
-		gn_sys_recv(r->ring, gn_waste, is_stream(r) ? r->ahead : sizeof gn_waste, MSG_DONTWAIT);
+		n = gn_sys_recv(r->ring, gn_waste, is_stream(r) ? r->ahead : sizeof gn_waste, MSG_DONTWAIT);
 	r->ahead = 0;
 	r->is_ahead = false;
+	return GN_MIN(n, 0);
 }
 
 /* In the kernel lane, a stream: all but the last byte is taken. */
@@ -99,26 +102,27 @@ static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 	return n - (ssize_t)ahead;
 }
 
-/* Behind the packet that was left there is another one, or the end. An empty one can be seen, and once: it is passed over then, as the one
- * that was left if it is empty (the kernel marks it). Nobody else looks at the old socket but from its head, and who sleeps there polls. */
-static bool one_behind(const struct gn_carrier *r)
+/* Is there another packet behind the one that was left, or the end? -EAGAIN: no. An empty one can be seen, and once: it is passed over then, as
+ * the one that was left if it is empty (the kernel marks it). Nobody else looks at the old socket but from its head, and who sleeps there polls. */
+static ssize_t look_behind(const struct gn_carrier *r)
 {
 	ssize_t n;
 
 	gn_kernel_peek_offset(r->ring, (int64_t)r->ahead);
 	n = gn_sys_recv(r->ring, gn_waste, 1, MSG_PEEK | MSG_DONTWAIT);
 	gn_kernel_peek_offset(r->ring, -1);
-	return n >= 0;
+	return GN_MIN(n, 0);
 }
 
 /* Likewise packets: the last one stays. */
 static ssize_t packets_beside(struct gn_carrier *r, void *to, size_t len)
 {
-	ssize_t n;
+	ssize_t n = r->is_ahead ? look_behind(r) : 0;
 
-	if (r->is_ahead && !one_behind(r))
-		return -EAGAIN;
-	drop_ahead(r);
+	if (n == 0)
+		n = drop_ahead(r);
+	if (n < 0)
+		return n;
 	n = gn_sys_recv(r->ring, to, len, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		return n;
@@ -142,7 +146,7 @@ static void back_beside(struct gn_carrier *r)
 		r->is_ahead = bells && !is_stream(r);
 		if (bells > r->ahead)
 			gn_sys_recv(r->ring, gn_waste, bells - r->ahead, MSG_DONTWAIT);
-		else if (r->is_ahead && one_behind(r))
+		else if (r->is_ahead && look_behind(r) == 0)
 			drop_ahead(r);
 		else
 			bells = 0;
