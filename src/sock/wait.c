@@ -368,9 +368,8 @@ bool gn_look_at_peer(struct gn_sock *so, int fd, bool to_end)
 	/* Somebody sleeps on the descriptor itself: the bells are for that one too, and it takes them out. */
 	if (only_bells(so) && !atomic_load(&so->peer_gone) && !gn_somebody_sleeps(so))
 		gn_peer_may_be_gone(so, fd, drain_only_bells(so, fd, to_end));
-	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && !gn_somebody_sleeps(so) &&
-		 gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
-		gn_rx_back(so, fd);
+	else if (gn_past_switch(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK && gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0)
+		gn_rx_back(so, fd); /* who sleeps on the descriptor is where it belongs */
 	else if (unlikely(gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) > GN_LANE_BACK))
 		end_nonsense(so, fd);
 	else if (gn_tx_shared(so))

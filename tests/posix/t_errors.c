@@ -8,6 +8,12 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define BAD_STRUCTURES 0u /* its own getsockname() looks at the length */
+#else
+#define BAD_STRUCTURES (STREAM | SEQ | DGRAM)
+#endif
+
 static void combinations(struct obs *o)
 {
 	static const int domains[] = { AF_UNIX, AF_INET, AF_INET6, AF_UNSPEC, 999, -1 };
@@ -369,7 +375,7 @@ int main(int argc, char **argv)
 		{ "wrong families", wrong_families, SOLO, 0 },
 		{ "not a socket", not_a_socket, SOLO, 0 },
 		{ "not connected", unconnected, SOLO, 0 },
-		{ "structures in the first page", structures_in_the_first_page, STREAM | SEQ | DGRAM, 0 },
+		{ "structures in the first page", structures_in_the_first_page, BAD_STRUCTURES, 0 },
 		{ "already connected", already_connected, STREAM, 0 },
 		{ "bad counts", bad_counts, STREAM, 0 },
 		{ "bad pointers", bad_pointers, STREAM | DGRAM, 0 },
