@@ -17,25 +17,61 @@
 #define ROOM_MS 20
 #define BLIND_MS 2 /* no bell can come */
 
+#define ENDS (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+
+static bool is_later(ssize_t rc)
+{
+	return rc == -EAGAIN || rc == -EINTR;
+}
+
 static bool is_stream(const struct gn_carrier *r)
 {
 	return !r->so || r->so->ep->type == SOCK_STREAM;
 }
 
-/* Nothing read: of packets that may be an empty one. */
+/* Nothing read: of packets that may be an empty one, also when the writer has gone and others are behind it. */
 static bool is_end(const struct gn_carrier *r, int fd)
 {
 	struct pollfd p = {fd, POLLRDHUP, 0};
+	int there = 0;
 
-	return is_stream(r) || gn_sys_poll(&p, 1, 0) == 1;
+	return is_stream(r) || (gn_sys_poll(&p, 1, 0) == 1 && gn_sys_ioctl(fd, FIONREAD, &there) == 0 && !there);
+}
+
+/* Of packets a reset is told before what is left, and once. */
+static ssize_t plain_recv(struct gn_carrier *r, struct msghdr *msg)
+{
+	ssize_t n = gn_sys_recvmsg(r->plain, msg, MSG_DONTWAIT);
+
+	if (n != -ECONNRESET || is_stream(r))
+		return n;
+	r->reset = true;
+	return gn_sys_recvmsg(r->plain, msg, MSG_DONTWAIT);
 }
 
 /* All of these: bytes, -ENODATA at the end. */
 static ssize_t plain_read(struct gn_carrier *r, void *to, size_t len)
 {
-	ssize_t n = gn_sys_recv(r->plain, to, len, MSG_DONTWAIT);
+	struct iovec iov = {to, len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = plain_recv(r, &msg);
 
+	if (n > 0 && (msg.msg_flags & MSG_CTRUNC) && r->so && gn_flag(r->so->ep, GN_EP_EMULATED)) {
+		r->reset = true; /* its last byte is the mark of gn_leave_mark() */
+		n--;
+		return n ? n : -ENODATA;
+	}
 	return n == 0 && is_end(r, r->plain) ? -ENODATA : n;
+}
+
+static ssize_t ring_recv(struct gn_carrier *r, void *to, size_t len, int flags)
+{
+	ssize_t n = gn_sys_recv(r->ring, to, len, flags | MSG_DONTWAIT);
+
+	if (n != -ECONNRESET || is_stream(r))
+		return n;
+	gn_peer_may_be_gone(r->so, r->ring, n);
+	return gn_sys_recv(r->ring, to, len, flags | MSG_DONTWAIT);
 }
 
 static ssize_t plain_write(struct gn_carrier *r, const void *from, size_t len)
@@ -50,28 +86,48 @@ static ssize_t ring_write(struct gn_carrier *r, const void *from, size_t len)
 	return r->so ? gn_send_buf(r->so, r->ring, from, len, flags) : gn_sys_send(r->ring, from, len, flags);
 }
 
-static ssize_t read_alone(struct gn_carrier *r, void *to, size_t len)
+static ssize_t read_once(struct gn_carrier *r, void *to, size_t len)
 {
 	struct iovec iov = {to, len};
 	struct gn_io io = {.iov = &iov, .iovcnt = 1, .total = len, .flags = MSG_DONTWAIT};
-	bool on_ring = gn_rx_shared(r->so);
 	ssize_t n = gn_recv_io(r->so, r->ring, &io);
 
-	if (n != 0)
+	if (n != 0 || io.packet)
 		return n;
-	return on_ring && !is_stream(r) ? (io.packet ? 0 : -ENODATA) : is_end(r, r->ring) ? -ENODATA : 0;
+	if (!is_stream(r) && gn_rx_shared(r->so) && !io.from_kernel)
+		return -ENODATA; /* that of the ring */
+	return is_end(r, r->ring) ? -ENODATA : 0;
 }
 
-/* What has been carried, and was left for those that sleep, goes. -errno: the connection was reset, of which the kernel tells first. */
-static ssize_t drop_ahead(struct gn_carrier *r)
+static ssize_t read_alone(struct gn_carrier *r, void *to, size_t len)
 {
-	ssize_t n = 0;
+	ssize_t n = read_once(r, to, len);
 
+	return n == -ECONNRESET && !is_stream(r) ? read_once(r, to, len) : n;
+}
+
+/* What has been carried, and was left for those that sleep, goes. */
+static void drop_ahead(struct gn_carrier *r)
+{
 	if (r->ahead || r->is_ahead)
-		n = gn_sys_recv(r->ring, gn_waste, is_stream(r) ? r->ahead : sizeof gn_waste, MSG_DONTWAIT);
+		ring_recv(r, gn_waste, is_stream(r) ? r->ahead : sizeof gn_waste, 0);
 	r->ahead = 0;
 	r->is_ahead = false;
-	return GN_MIN(n, 0);
+}
+
+/* It has ended, or that is what its family has asked for. */
+static bool has_ended(const struct gn_carrier *r)
+{
+	return (r->seen & ENDS) || atomic_load(&r->so->ep->rx.shut);
+}
+
+/* Something stands behind what was left, and a look that begins with that does not get there: an urgent byte is in between, or a descriptor
+ * came with it. */
+static bool is_cut(const struct gn_carrier *r)
+{
+	int there = 0;
+
+	return r->ahead && gn_sys_ioctl(r->ring, FIONREAD, &there) == 0 && (size_t)there > r->ahead;
 }
 
 /* In the kernel lane, a stream: all but the last byte is taken. */
@@ -79,14 +135,22 @@ static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 {
 	struct iovec iov[2] = {{gn_waste, r->ahead}, {to, len}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
-	size_t ahead = r->ahead;
+	bool marked;
+	size_t ahead;
 	ssize_t n;
 
 	n = gn_sys_recvmsg(r->ring, &msg, MSG_PEEK | MSG_DONTWAIT);
+	if (n == (ssize_t)r->ahead && is_cut(r)) {
+		drop_ahead(r);
+		iov[0].iov_len = 0;
+		n = gn_sys_recvmsg(r->ring, &msg, MSG_PEEK | MSG_DONTWAIT);
+	}
 	if (n < 0)
 		return n;
-	if ((size_t)n <= ahead || (msg.msg_flags & MSG_CTRUNC)) { /* that is a peer's last word: see gn_leave_mark() */
-		if (!(msg.msg_flags & MSG_CTRUNC) && !(r->seen & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+	ahead = r->ahead;
+	marked = (msg.msg_flags & MSG_CTRUNC) && gn_flag(r->so->ep, GN_EP_EMULATED); /* a peer's last word: see gn_leave_mark() */
+	if ((size_t)n <= ahead || marked) {
+		if (!marked && !has_ended(r))
 			return -EAGAIN;
 		drop_ahead(r);
 		return read_alone(r, to, len);
@@ -104,12 +168,12 @@ static ssize_t stream_beside(struct gn_carrier *r, void *to, size_t len)
 
 /* Is there another packet behind the one that was left, or the end? -EAGAIN: no. An empty one can be seen, and once: it is passed over then, as
  * the one that was left if it is empty (the kernel marks it). Nobody else looks at the old socket but from its head, and who sleeps there polls. */
-static ssize_t look_behind(const struct gn_carrier *r)
+static ssize_t look_behind(struct gn_carrier *r)
 {
 	ssize_t n;
 
 	gn_kernel_peek_offset(r->ring, (int64_t)r->ahead);
-	n = gn_sys_recv(r->ring, gn_waste, 1, MSG_PEEK | MSG_DONTWAIT);
+	n = ring_recv(r, gn_waste, 1, MSG_PEEK);
 	gn_kernel_peek_offset(r->ring, -1);
 	return GN_MIN(n, 0);
 }
@@ -119,13 +183,12 @@ static ssize_t packets_beside(struct gn_carrier *r, void *to, size_t len)
 {
 	ssize_t n = r->is_ahead ? look_behind(r) : 0;
 
-	if (n == 0)
-		n = drop_ahead(r);
+	if (n == 0) {
+		drop_ahead(r);
+		n = ring_recv(r, to, len, MSG_PEEK);
+	}
 	if (n < 0)
-		return n;
-	n = gn_sys_recv(r->ring, to, len, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0)
-		return n;
+		return is_later(n) && has_ended(r) ? -ENODATA : n;
 	if (n == 0 && is_end(r, r->ring))
 		return -ENODATA;
 	r->is_ahead = true;
@@ -140,7 +203,7 @@ static void back_beside(struct gn_carrier *r)
 	ssize_t n;
 
 	do {
-		n = gn_sys_recv(r->ring, gn_waste, sizeof gn_waste, MSG_PEEK | MSG_DONTWAIT);
+		n = ring_recv(r, gn_waste, sizeof gn_waste, MSG_PEEK);
 		bells = n > 0 ? gn_bells_ahead(r->so, gn_waste, n) : 0;
 		r->ahead = GN_MIN(bells, (size_t)GN_NONCE_BYTES);
 		r->is_ahead = bells && !is_stream(r);
@@ -172,7 +235,7 @@ static ssize_t read_beside(struct gn_carrier *r, void *to, size_t len)
 		if (n > 0)
 			return read_alone(r, to, GN_MIN(len, is_stream(r) ? (size_t)n : len));
 		if (lane != GN_LANE_BACK)
-			return atomic_load(&so->peer_gone) || atomic_load(&so->rx.dir->fin) ? read_alone(r, to, len) : -EAGAIN;
+			return atomic_load(&so->peer_gone) || atomic_load(&so->rx.dir->fin) || atomic_load(&rx->shut) ? read_alone(r, to, len) : -EAGAIN;
 		gn_rx_lock(so, r->ring);
 		back_beside(r);
 		gn_unlock(&rx->lock);
@@ -180,19 +243,24 @@ static ssize_t read_beside(struct gn_carrier *r, void *to, size_t len)
 	return is_stream(r) ? stream_beside(r, to, len) : packets_beside(r, to, len);
 }
 
+static ssize_t sock_read(struct gn_carrier *r, void *to, size_t len)
+{
+	return r->shared ? read_beside(r, to, len) : read_alone(r, to, len);
+}
+
 static ssize_t ring_read(struct gn_carrier *r, void *to, size_t len)
 {
 	ssize_t n;
 
-	if (r->so)
-		return r->shared ? read_beside(r, to, len) : read_alone(r, to, len);
+	if (r->so) {
+		n = sock_read(r, to, len);
+		if (likely(n != -EAGAIN) || !(r->seen & ENDS) || atomic_load(&r->so->peer_gone) || !gn_all_in_ring(r->so))
+			return n;
+		gn_peer_may_be_gone(r->so, r->ring, 0); /* it went when there was something else to read */
+		return sock_read(r, to, len);
+	}
 	n = gn_sys_recv(r->ring, to, len, MSG_DONTWAIT);
 	return n == 0 ? -ENODATA : n;
-}
-
-static bool is_later(ssize_t rc)
-{
-	return rc == -EAGAIN || rc == -EINTR;
 }
 
 /* Moves what can be moved one way. 1: something; 0: nothing now; -errno of the reading: the connection is over; -EPIPE: that of the writing. */
@@ -279,6 +347,8 @@ static bool step(struct gn_carrier *r)
 		if (in == -EPIPE)
 			way_broken(r, &r->in);
 	} while (out > 0 || in > 0);
+	if (r->reset && r->in.ended && !r->in.full)
+		return false; /* no end of file before it */
 	tell_ends(r);
 	return !(r->out.told && r->in.told) && !(r->in.ended && !r->in.full && hung_up(r));
 }
@@ -307,7 +377,7 @@ static void news(struct gn_carrier *r)
 		return;
 	if (!r->shared)
 		gn_check_peer(r->so, r->ring, true);
-	else if ((ev.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && gn_all_in_ring(r->so))
+	else if ((ev.events & ENDS) && gn_all_in_ring(r->so))
 		gn_peer_may_be_gone(r->so, r->ring, 0);
 	else
 		trim(r);

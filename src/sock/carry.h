@@ -5,7 +5,7 @@
 
 #include "sock/io.h"
 
-#define GN_CARRY_BYTES (256 << 10) /* a packet must fit */
+#define GN_CARRY_BYTES (512 << 10) /* a packet must fit: more than wmem_max allows by default (socket(7)) */
 
 /* One direction. */
 struct gn_way {

@@ -173,6 +173,16 @@ static void table_follow(struct gn_sock *so)
 		gn_put(again);
 }
 
+/* Other threads may sleep on the old socket: as long as they do this process is to be seen to hold it, and is a relative that has not followed
+ * (heirs.c). The caller and the table count on `so` too. */
+static void keep_for_sleepers(struct gn_sock *so, int fd)
+{
+	if (gn_refs(so) <= 2)
+		return;
+	so->moved_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, GN_HIDDEN_FROM);
+	gn_hide(so->moved_fd);
+}
+
 void gn_move_to(struct gn_sock *so, int fd, int plain)
 {
 	if (gn_is_vfork_child()) {
@@ -182,6 +192,7 @@ void gn_move_to(struct gn_sock *so, int fd, int plain)
 	gn_lock(&gn_following);
 	if (!so->followed) {
 		gn_watches_leave(so);
+		keep_for_sleepers(so, fd);
 		gn_put_under(so, fd, plain);
 		gn_watches_to_kernel(so);
 		table_follow(so);

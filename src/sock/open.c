@@ -172,8 +172,10 @@ void gn_last_close(struct gn_sock *so, int fd)
 	if (unlikely(so->kind == GN_KIND_EARLY))
 		gn_early_over(so);
 	gn_watches_drop(so);
-	if (unlikely(gn_has_moved(so)) && !so->followed)
+	if (unlikely(gn_has_moved(so)) && (!so->followed || so->moved_fd >= 0)) {
+		gn_unhide_close(&so->moved_fd);
 		gn_move_poke(so);
+	}
 	say_goodbye(so, fd);
 	gn_dgram_goodbye(so);
 	gn_unhide_close(&so->private_fd);
@@ -360,7 +362,7 @@ int gn_taken(int fd, int rc)
 
 static void sock_fd_moved(struct gn_sock *so, int from, int to)
 {
-	int *own[] = {&so->private_fd, &so->hold_fd, &so->group_fd, &so->held_fd, &so->after, &so->meeting.fd};
+	int *own[] = {&so->private_fd, &so->hold_fd, &so->group_fd, &so->held_fd, &so->moved_fd, &so->after, &so->meeting.fd};
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (*own[i] == from)

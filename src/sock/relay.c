@@ -98,6 +98,7 @@ static void ep_copy(struct gn_ep *to, const struct gn_ep *from)
 		atomic_store(&to->asleep[i], 0);
 	}
 	atomic_store(&to->asleep[GN_HOLDERS], 1);
+	atomic_fetch_and(&to->flags, ~GN_EP_PEEK_OFF); /* the plain socket's */
 	atomic_store(&to->holders, 2);
 }
 
@@ -168,6 +169,8 @@ static _Noreturn void relay_main(struct gn_sock *so, int ring, const int pair[2]
 	r.so = so;
 	r.ring = ring;
 	r.plain = out_of_the_way(pair[0]);
+	for (size_t i = 0; i < 2; i++) /* whatever the other end may send */
+		gn_sys_setsockopt(i ? r.plain : ring, SOL_SOCKET, SO_SNDBUF, &(int){GN_CARRY_BYTES}, sizeof(int));
 	tell = out_of_the_way(tell);
 	r.copy = copy_open(pair[1], ring);
 	gn_sys_prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* relatives may take it by themselves */
@@ -245,7 +248,7 @@ static void plain_like(struct gn_sock *so, int fd, int plain)
 	struct gn_ep *ep = so->ep;
 	struct timespec receive = gn_timespec(atomic_load(&ep->rcvtimeo_ns)), send = gn_timespec(atomic_load(&ep->sndtimeo_ns));
 	struct timeval tv;
-	int low = (int)atomic_load(&ep->rcvlowat), on = 0;
+	int low = (int)atomic_load(&ep->rcvlowat), on = 0, size = 0;
 	socklen_t len = sizeof on;
 
 	tv = (struct timeval){receive.tv_sec, receive.tv_nsec / 1000};
@@ -256,6 +259,12 @@ static void plain_like(struct gn_sock *so, int fd, int plain)
 		gn_sys_setsockopt(plain, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low);
 	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, &len) == 0 && on)
 		gn_sys_setsockopt(plain, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+	if (gn_sys_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) == 0) {
+		size /= 2; /* the kernel doubles what it is given */
+		gn_sys_setsockopt(plain, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	}
+	if (gn_flag(ep, GN_EP_PEEK_OFF))
+		gn_kernel_peek_offset(plain, gn_peek_offset(so));
 	if (gn_flag(ep, GN_EP_NONBLOCK))
 		gn_sys_fcntl(plain, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (atomic_load(&ep->tx.shut))

@@ -112,6 +112,7 @@ struct gn_sock {
 	int hold_fd;                     /* connected by the private face after a bind: keeps the port, or -1 */
 	int group_fd;                    /* listeners with SO_REUSEPORT: holds the name that says so, or -1 */
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
+	int moved_fd;                    /* what it was before it moved, while calls of other threads sleep on that (move.c), or -1 */
 	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
 	uint32_t stalls;                 /* writes that found the reader no further */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */

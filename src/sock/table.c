@@ -55,7 +55,7 @@ struct gn_sock *gn_sock_new(enum gn_kind kind)
 	memset(so, 0, offsetof(struct gn_sock, refs));
 	memset((char *)so + behind, 0, sizeof *so - behind);
 	so->kind = kind;
-	so->meeting.fd = so->private_fd = so->hold_fd = so->group_fd = so->held_fd = so->after = -1;
+	so->meeting.fd = so->private_fd = so->hold_fd = so->group_fd = so->held_fd = so->moved_fd = so->after = -1;
 	atomic_fetch_add(&so->refs, GN_REFS_LIVE + 1);
 	return so;
 }
@@ -70,6 +70,7 @@ void gn_table_late(bool counted)
 		if (counted && gn_refs(so) == 0) {
 			*at = so->next_late;
 			gn_unhide_close(&so->after);
+			gn_unhide_close(&so->moved_fd);
 		} else {
 			at = &so->next_late;
 		}

@@ -11,9 +11,11 @@
 #include <sys/epoll.h>
 
 #define UNREAD 5000
+#define LONG_PACKET 300000
 
 struct order {
-	char what; /* r: receive n bytes of pattern 1 from `at` on; w: send n of pattern 2; s: shutdown n; c: close; n: to a network of its own; d: MSG_DONTWAIT, 1 byte; q: end */
+	char what; /* r: receive n bytes of pattern 1 from `at` on; w: send n of pattern 2; s: shutdown n; c: close; n: to a network of its own;
+		    * d: MSG_DONTWAIT, 1 byte; l, L: receive, send a long packet; e: send an empty packet and n bytes, and close; x: reset; q: end */
 	long n, at;
 };
 
@@ -53,6 +55,33 @@ static long give(int fd, long n, long at, unsigned seed)
 	return send(fd, bytes, (size_t)n, MSG_NOSIGNAL);
 }
 
+static char long_packet[2][LONG_PACKET];
+
+static long give_long(int fd)
+{
+	int size = LONG_PACKET;
+
+	pattern(long_packet[0], LONG_PACKET, 0, 3);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return send(fd, long_packet[0], LONG_PACKET, MSG_NOSIGNAL);
+}
+
+static long take_long(int fd)
+{
+	ssize_t n = recv(fd, long_packet[1], LONG_PACKET, 0);
+
+	pattern(long_packet[0], LONG_PACKET, 0, 3);
+	return n > 0 && memcmp(long_packet[0], long_packet[1], (size_t)n) ? -1000 : n;
+}
+
+static long give_and_close(int fd, long n, unsigned seed)
+{
+	char bytes[UNREAD];
+
+	pattern(bytes, (size_t)n, 0, seed);
+	return send(fd, bytes, 0, MSG_NOSIGNAL) == 0 && send(fd, bytes, (size_t)n, MSG_NOSIGNAL) == n ? close(fd) : -1;
+}
+
 static long obey_one(int fd, const struct order *o)
 {
 	char byte;
@@ -65,6 +94,15 @@ static long obey_one(int fd, const struct order *o)
 	case 's':
 		return shutdown(fd, (int)o->n);
 	case 'c':
+		return close(fd);
+	case 'l':
+		return take_long(fd);
+	case 'L':
+		return give_long(fd);
+	case 'e':
+		return give_and_close(fd, o->n, 2);
+	case 'x':
+		linger(fd, 0);
 		return close(fd);
 	case 'n':
 		return unshare(CLONE_NEWNET) && errno != EPERM ? -1 : 0; /* where it may */
@@ -271,6 +309,105 @@ static void packets(struct obs *o)
 	obs("peer reads", peer(o, op_take, 1, 0));
 }
 
+static long op_give_and_close(struct obs *o, long n, long seed)
+{
+	return give_and_close(o->fd, n, (unsigned)seed);
+}
+
+/* Empty packets, and others behind them when the writer has gone. */
+static void empty_packets(struct obs *o)
+{
+	struct program p = begin(o, STATIC_BY_FORK);
+
+	obs("peer writes nothing", peer(o, op_give, 0, 0));
+	obs("peer writes", peer(o, op_give, 100, 0));
+	told(&p, "program", 'r', 100, 0);
+	told(&p, "program", 'r', 100, 0);
+	obs("peer writes nothing, something, and closes", peer(o, op_give_and_close, 100, 1));
+	told(&p, "program", 'r', 100, 0);
+	told(&p, "program", 'r', 100, 0);
+	told(&p, "program", 'r', 100, 0);
+	finish(&p);
+}
+
+static void empty_packets_back(struct obs *o)
+{
+	struct program p = begin(o, STATIC_BY_FORK);
+
+	close(o->fd);
+	o->fd = -1;
+	obs("peer writes nothing", peer(o, op_give, 0, 0));
+	told(&p, "program", 'r', 100, 0);
+	told(&p, "program", 'e', 100, 0);
+	obs("peer reads", peer(o, op_take, 100, 0));
+	obs("peer reads", peer(o, op_take, 100, 0));
+	obs("peer reads", peer(o, op_take, 100, 0));
+	finish(&p);
+}
+
+/* Who closes with something unread resets; what it wrote before is there all the same. */
+static void packets_and_a_reset(struct obs *o)
+{
+	struct program p = begin(o, STATIC_BY_FORK);
+
+	close(o->fd);
+	o->fd = -1;
+	obs("peer writes", peer(o, op_give, 10, 0));
+	obs("peer writes", peer(o, op_give, 10, 10));
+	told(&p, "program", 'r', 10, 0);
+	usleep(20000); /* the second one is there */
+	told(&p, "program", 'e', 100, 0);
+	usleep(20000);
+	while (peer(o, op_take, 100, 0) == -1)
+		note("peer has an error");
+	obs("peer reads", peer(o, op_take, 100, 0));
+	finish(&p);
+}
+
+static long op_long(struct obs *o, long out, long b)
+{
+	(void)b;
+	return out ? give_long(o->fd) : take_long(o->fd);
+}
+
+static void long_packets(struct obs *o)
+{
+	struct program p = begin(o, STATIC_BY_FORK);
+
+	obs("peer writes", peer(o, op_long, 1, 0));
+	told(&p, "program", 'l', LONG_PACKET, 0);
+	told(&p, "program", 'L', LONG_PACKET, 0);
+	obs("peer reads", peer(o, op_long, 0, 0));
+	finish(&p);
+}
+
+/* An urgent byte is in the way, and nobody asks for it. */
+static void urgent_between(struct obs *o)
+{
+	struct program p = begin(o, STATIC_BY_FORK);
+
+	for (int i = 0; i < 4; i++) {
+		obs("peer writes", peer(o, op_give, 50, i * 100));
+		obs("peer writes urgently", peer(o, op_send, 1, MSG_OOB));
+		obs("peer writes", peer(o, op_give, 50, i * 100 + 50));
+		told(&p, "program", 'r', 100, i * 100);
+	}
+	finish(&p);
+}
+
+static void program_resets(struct obs *o)
+{
+	struct program p = begin(o, BY_FORK);
+
+	close(o->fd);
+	o->fd = -1;
+	told(&p, "program", 'w', 10, 0);
+	obs("peer reads", peer(o, op_take, 10, 0));
+	told(&p, "program", 'x', 0, 0);
+	obs("peer reads", peer(o, op_take, 10, 10));
+	finish(&p);
+}
+
 /* --- somebody is asleep on it at the moment of the exec --- */
 
 enum sleep { IN_RECV, IN_POLL, IN_EPOLL, IN_EDGES };
@@ -378,6 +515,74 @@ static void woken_late(struct obs *o, bool before)
 		finish(&p);
 	}
 	mine(o, 'd', 1, 0);
+}
+
+struct taker {
+	const struct obs *o;
+	pid_t tid;
+	int go, ended[2];
+};
+
+static void *takes(void *arg)
+{
+	struct taker *t = arg;
+	long got;
+
+	t->tid = gettid();
+	write(t->go, "", 1);
+	got = take(t->o->fd, 100, 0, 1);
+	close(t->ended[1]);
+	return (void *)(intptr_t)got;
+}
+
+/* In a process of its own: a thread sleeps, and another one starts a program. */
+static int thread_and_program(const struct obs *o, enum start how, int started)
+{
+	struct taker t = { .o = o };
+	struct order end = { .what = 'q' };
+	struct program p;
+	pthread_t thread;
+	void *got;
+	char byte;
+	int go[2];
+
+	if (pipe(go) || pipe2(t.ended, O_CLOEXEC))
+		die("pipe");
+	t.go = go[1];
+	if (pthread_create(&thread, NULL, takes, &t) || read(go[0], &byte, 1) != 1 || !thread_asleep(getpid(), t.tid, t.ended[0]))
+		return 1;
+	p = begin(o, how);
+	write(started, "", 1);
+	pthread_join(thread, &got);
+	if (write(p.to, &end, sizeof(end)) != sizeof(end) || waitpid(p.pid, NULL, 0) != p.pid)
+		return 2;
+	return (intptr_t)got == 100 ? 0 : 3;
+}
+
+/* Not a relative, but a thread of the process that has started the program: it is woken late too. */
+static void a_thread_woken_late(struct obs *o)
+{
+	enum start how = o->kind == TCP4 || o->kind == PAIR ? STATIC_BY_FORK : BY_VFORK;
+	int started[2], status;
+	char byte;
+	pid_t pid;
+
+	if (pipe(started))
+		die("pipe");
+	pid = obs_fork();
+	if (pid == 0)
+		_exit(thread_and_program(o, how, started[1]));
+	close(o->fd);
+	o->fd = -1;
+	close(started[1]);
+	note("started: %zd", read(started[0], &byte, 1));
+	if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+		die("it does not stop");
+	usleep(300000); /* nobody else is left */
+	obs("peer writes", peer(o, op_give, 100, 0));
+	usleep(20000);
+	kill(pid, SIGCONT);
+	obs("it ends", obs_wait(pid));
 }
 
 static void others_woken_late(struct obs *o)
@@ -761,6 +966,13 @@ int main(int argc, char **argv)
 		{ "both go on, after vfork and exec of a static program", go_on_static_vfork, STREAM, 0 },
 		{ "both go on, after passing", go_on_passed, STREAM, 0 },
 		{ "packets", packets, SEQ, 0 },
+		{ "empty packets", empty_packets, SEQ, 0 },
+		{ "empty packets, the other way", empty_packets_back, SEQ, 0 },
+		{ "packets and a reset", packets_and_a_reset, SEQ, 0 },
+		{ "long packets", long_packets, SEQ, 0 },
+		{ "urgent bytes in between", urgent_between, STREAM, 0 },
+		{ "the program resets", program_resets, STREAM, 0 },
+		{ "a thread is woken late", a_thread_woken_late, STREAM | SEQ, 0 },
 		{ "others are asleep", others_sleep, STREAM, 0 },
 		{ "packets, and others are asleep", others_sleep, SEQ, 0 },
 		{ "others are woken late", others_woken_late, STREAM, 0 },
