@@ -72,7 +72,7 @@ static bool leaves_soon(const struct gn_pair *p, uint64_t *until_ns)
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct gn_io *io)
 {
 	uint64_t deadline = 0, leaves_until = 0;
-	bool sure = false;
+	bool sure = false, told = false;
 	ssize_t n;
 
 	for (;;) {
@@ -91,9 +91,12 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 			continue;
 		if (n == -EBUSY && p->peer.family)
 			return (ssize_t)io->total; /* stopped in mid-leave: thrown away, as by a full queue */
-		if (gn_io_nonblock(so, io->flags)) {
-			atomic_fetch_add(&so->tx_full, 1);
+		if (gn_io_nonblock(so, io->flags) && told)
 			return -EAGAIN;
+		if (gn_io_nonblock(so, io->flags)) {
+			told = true; /* first, then another look: room that comes after it is an edge */
+			atomic_fetch_add(&so->tx_full, 1);
+			continue;
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));

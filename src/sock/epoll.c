@@ -270,6 +270,8 @@ int gn_epoll_pwait(struct gn_sock *so, int fd, struct epoll_event *events, int m
 		if (unlikely(moved) && n == 0)
 			n = gn_watches_follow(set);
 	} while (n == 0 && (moved || (deadline && gn_now_ns() < deadline)));
+	if (unlikely(atomic_load(&set->sleeping)) && set->rings)
+		gn_epset_arm_others(set);
 	if (unlikely(set->outer))
 		gn_epset_sync(set);
 	return n;

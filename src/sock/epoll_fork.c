@@ -26,6 +26,7 @@ void gn_epset_hold(struct gn_epset *set)
 {
 	gn_lock(&set->lock);
 	set->shared = true;
+	gn_cookie_begin(set);
 	gn_bells_place(set, false);
 }
 

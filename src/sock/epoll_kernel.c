@@ -87,19 +87,35 @@ static bool is_ready_in_kernel(const struct gn_watch *w)
 	return gn_sys_poll(&p, 1, 0) > 0;
 }
 
-/* One has fired. Of several with the same data nobody can tell which: one that is ready. */
-static void oneshot_note(struct gn_epset *set, const struct epoll_event *ev)
+/* A listener has a registration for each of its faces: both are off when one has fired. */
+static void faces_off(struct gn_epset *set, const struct gn_watch *w)
+{
+	if (w->so->private_fd < 0)
+		return;
+	gn_epset_ctl(set, EPOLL_CTL_MOD, w->number, EPOLLONESHOT, w->data.u64);
+	gn_epset_ctl(set, EPOLL_CTL_MOD, w->so->private_fd, EPOLLONESHOT, w->data.u64);
+}
+
+/* One has fired. Of several with the same data nobody can tell which: one that is ready. False: it was the other face of one that had. */
+static bool oneshot_note(struct gn_epset *set, const struct epoll_event *ev)
 {
 	struct gn_watch *w, *fired = NULL;
+	bool again = false;
 
 	for (w = set->kernel.next; w != &set->kernel; w = w->next) {
-		if (!(w->events & EPOLLONESHOT) || w->off || w->data.u64 != ev->data.u64)
+		if (!(w->events & EPOLLONESHOT) || w->data.u64 != ev->data.u64)
+			continue;
+		again |= w->off && w->so->private_fd >= 0;
+		if (w->off)
 			continue;
 		if (!fired || (!is_ready_in_kernel(fired) && is_ready_in_kernel(w)))
 			fired = w;
 	}
-	if (fired)
-		fired->off = true;
+	if (!fired)
+		return !again;
+	fired->off = true;
+	faces_off(set, fired);
+	return true;
 }
 
 bool gn_epset_filter(struct gn_epset *set, struct epoll_event *events, int *n)
@@ -109,7 +125,8 @@ bool gn_epset_filter(struct gn_epset *set, struct epoll_event *events, int *n)
 
 	gn_lock(&set->lock);
 	for (int i = 0; i < *n; i++) {
-		if (set->bells >= 0 && events[i].data.u64 == set->cookie) {
+		if (set->cookie && events[i].data.u64 == set->cookie) {
+			gn_bells_open(set); /* a relative's, with whom this process has had none: waits that go apart from it need them */
 			rang = true;
 			continue;
 		}
@@ -119,8 +136,8 @@ bool gn_epset_filter(struct gn_epset *set, struct epoll_event *events, int *n)
 			rang = true; /* look again */
 			continue;
 		}
-		if (set->oneshots)
-			oneshot_note(set, &events[i]);
+		if (set->oneshots && !oneshot_note(set, &events[i]))
+			continue;
 		events[kept++] = events[i];
 	}
 	if (rang)

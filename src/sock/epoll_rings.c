@@ -204,6 +204,19 @@ void gn_epset_disarm(struct gn_epset *set, uint32_t token)
 	gn_unlock(&set->lock);
 }
 
+void gn_epset_arm_others(struct gn_epset *set)
+{
+	bool news = false;
+
+	gn_lock(&set->lock);
+	for (struct gn_watch *w = set->hot.next; w != &set->hot; w = w->next)
+		if (!w->off && !gn_watch_arm(w, GN_ARM_ALWAYS))
+			news = news || gn_watch_peek(w);
+	if (news)
+		gn_epset_wake(set);
+	gn_unlock(&set->lock);
+}
+
 /* A connection of TCP that is over, which was told: whatever the carrier still says of it, TCP is silent. */
 static bool is_silent(const struct gn_watch *w)
 {
@@ -288,7 +301,7 @@ static void watch_told(struct gn_watch *w, const struct gn_epset *except)
 	w->hint = true;
 	w->quiet = 0;
 	gn_watch_warm(w);
-	if (w->set != except && atomic_load(&w->set->sleeping))
+	if (w->set != except && (w->set->outer || atomic_load(&w->set->sleeping)))
 		gn_epset_wake(w->set);
 }
 

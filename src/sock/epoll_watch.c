@@ -60,8 +60,9 @@ void gn_watch_to_ring(struct gn_watch *w)
 {
 	struct gn_epset *set = w->set;
 
-	if (unlikely(w->moved) || gn_bells_open(set) < 0)
-		return; /* readiness then comes from bells in the program's own set, late but right: [LANE-1] */
+	if (unlikely(w->moved))
+		return;
+	gn_bells_open(set); /* without them waits are short (park) */
 	gn_epset_ctl(set, EPOLL_CTL_DEL, w->fd, 0, 0);
 	w->ring = true;
 	w->cold = false;
@@ -163,7 +164,7 @@ static void watch_poke(struct gn_watch *w)
 	if (!w->ring && !w->deleted && (shows_other(w->so) || gn_flag(w->so->ep, GN_EP_DEAD)) && !(w->set->shared && !gn_ep_is_alone(w->so->ep)))
 		gn_watch_to_ring(w);
 	w->fresh = w->hint = true;
-	if (atomic_load(&w->set->sleeping))
+	if (w->set->outer || atomic_load(&w->set->sleeping))
 		gn_epset_wake(w->set);
 }
 

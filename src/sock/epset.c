@@ -85,6 +85,13 @@ static void ring_again(struct gn_epset *set)
 		}
 }
 
+/* Relatives know the bells of one another by it: it is there before the first fork. */
+void gn_cookie_begin(struct gn_epset *set)
+{
+	if (!set->cookie)
+		set->cookie = COOKIE + ((uintptr_t)set >> 4);
+}
+
 int gn_bells_open(struct gn_epset *set)
 {
 	int fd, rc;
@@ -94,8 +101,7 @@ int gn_bells_open(struct gn_epset *set)
 	fd = gn_sys_epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return fd;
-	if (!set->cookie) /* relatives know the bells of one another by it */
-		set->cookie = COOKIE + ((uintptr_t)set >> 4);
+	gn_cookie_begin(set);
 	set->bells = gn_fd_raise(fd);
 	rc = gn_bells_place(set, true);
 	if (rc < 0) {
@@ -126,7 +132,7 @@ int gn_bells_place(struct gn_epset *set, bool opened)
 
 void gn_cookie_avoid(struct gn_epset *set, uint64_t data)
 {
-	while (set->bells >= 0 && data == set->cookie) {
+	while (set->cookie && data == set->cookie) {
 		set->cookie += 0x1000000001ull;
 		if (set->rung_inside)
 			gn_epset_ctl(set, EPOLL_CTL_MOD, set->bells, EPOLLIN, set->cookie);

@@ -126,6 +126,7 @@ static inline void gn_watch_move(struct gn_watch *w, struct gn_watch *head)
 struct gn_sock *gn_epset_get(int fd);        /* without a lock: held; a set that came from elsewhere (exec, another process) is met so */
 int gn_epset_ctl(const struct gn_epset *set, int op, int fd, uint32_t events, uint64_t data); /* in the program's set */
 void gn_epset_warm(struct gn_epset *set);    /* its endpoints have got relatives: all that was armed before is armed anew, as theirs */
+void gn_cookie_begin(struct gn_epset *set);
 int gn_bells_open(struct gn_epset *set);
 int gn_bells_place(struct gn_epset *set, bool opened); /* into the program's set or out of it, as is due; opened: just now */
 void gn_cookie_avoid(struct gn_epset *set, uint64_t data); /* a value of the program's: if it equals the cookie, that moves */
@@ -154,6 +155,8 @@ enum gn_spin_how gn_epset_spin_now(struct gn_epset *set);
 /* Asks every hot watch's peer for a bell. False: something is ready. *nap_ns: how long to sleep for the sake of those that may not ring. */
 bool gn_epset_arm(struct gn_epset *set, uint32_t token, uint64_t *nap_ns);
 void gn_epset_disarm(struct gn_epset *set, uint32_t token);
+/* Who leaves a set in which others sleep may have heard what was to wake them: they are rung for as if they had gone to sleep just now. */
+void gn_epset_arm_others(struct gn_epset *set);
 
 /* epoll_kernel.c; takes the lock: mends what the kernel returned, and hears the bells if they are among it, which it then says */
 bool gn_epset_filter(struct gn_epset *set, struct epoll_event *events, int *n);

@@ -73,6 +73,13 @@ static int still_queued(struct gn_sock *so, int fd, int flags)
 	return rc == -EINPROGRESS ? -EAGAIN : rc;
 }
 
+/* A write that moved less than all, which sets with edges are told the end of: at the worst of one too many. */
+static void note_full(struct gn_sock *so, ssize_t rc, size_t wanted)
+{
+	if (unlikely(rc == -EAGAIN || (rc > 0 && (size_t)rc < wanted)))
+		atomic_fetch_add(&so->tx_full, 1);
+}
+
 static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	ssize_t rc;
@@ -92,8 +99,7 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 	if (gn_tx_shared(so) && !has_unusual(io))
 		return GN_OTHER_LANE;
 	rc = gn_kernel_send(so, fd, io);
-	if (unlikely(rc == -EAGAIN))
-		atomic_fetch_add(&so->tx_full, 1);
+	note_full(so, rc, io->total);
 	return rc;
 }
 
@@ -564,6 +570,7 @@ ssize_t gn_sendfile(struct gn_sock *so, int fd, int from, off_t *at, size_t len)
 	if (so->ep->type != SOCK_STREAM || (gn_flag(so->ep, GN_EP_EMULATED) && gn_sys_poll(&p, 1, 0) == 1))
 		return sendfile_copy(so, fd, from, at, len);
 	rc = gn_kernel_sendfile(so, fd, from, at, len);
+	note_full(so, rc, len);
 	if (unlikely(rc == GN_OTHER_LANE)) /* another thread switched meanwhile */
 		rc = sendfile_copy(so, fd, from, at, len);
 	return rc;

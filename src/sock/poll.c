@@ -105,6 +105,14 @@ static bool entry_make(struct pollset *s, nfds_t i)
 	return true;
 }
 
+/* The descriptor of an entry on the ring: the program may have put the number to another use since. */
+static int number_now(const struct pollset *s, nfds_t i)
+{
+	int fd = gn_fd_still(s->entry[i].so, s->user[i].fd);
+
+	return fd >= 0 ? fd : s->user[i].fd;
+}
+
 /* What the kernel is to watch while we sleep: for rings, bells and the peer's end. */
 static void ring_wish(struct pollset *s, nfds_t i)
 {
@@ -112,7 +120,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	struct pollfd *k = &s->kernel[i];
 	short want = s->user[i].events;
 
-	k->fd = s->user[i].fd;
+	k->fd = number_now(s, i);
 	k->events = (short)(POLLIN | POLLRDHUP | (want & POLLPRI));
 	k->revents = 0;
 	if (!gn_tx_shared(so))
@@ -122,7 +130,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 	if ((want & (POLLOUT | POLLWRNORM)) && gn_room_is_silent(so))
 		s->capped = true;
 	s->no_room |= (want & (POLLOUT | POLLWRNORM)) && gn_tx_shared(so);
-	if (k->fd >= 0 && ((!(want & (POLLIN | POLLRDNORM)) && !gn_all_in_ring(so)) || gn_bells_stay(so))) {
+	if (k->fd >= 0 && (((!(want & (POLLIN | POLLRDNORM)) || gn_low_water(so) > 1) && !gn_all_in_ring(so)) || gn_bells_stay(so))) {
 		k->events &= (short)~(POLLIN | POLLRDHUP);
 		s->capped = true;
 	}
@@ -196,7 +204,7 @@ static int collect(struct pollset *s)
 	for (nfds_t i = 0; i < s->count; i++) {
 		const struct entry *e = &s->entry[i];
 
-		s->user[i].revents = e->ring ? gn_ready(e->so, s->user[i].fd, s->user[i].events, true) : plain_result(s, i);
+		s->user[i].revents = e->ring ? gn_ready(e->so, number_now(s, i), s->user[i].events, true) : plain_result(s, i);
 		ready += s->user[i].revents != 0;
 		s->moved |= e->so && unlikely(gn_has_moved(e->so)); /* before that, or since */
 	}
@@ -276,7 +284,8 @@ static bool arm_all(struct pollset *s)
 		if (s->entry[i].counted)
 			gn_sleep_begin(so);
 		if (!s->entry[i].ring) {
-			quiet &= !s->entry[i].counted || !atomic_load(&so->ep->rx.shut);
+			quiet &= !s->entry[i].counted || !atomic_load(&so->ep->rx.shut) ||
+				 !(s->user[i].events & (POLLIN | POLLRDNORM | POLLRDHUP));
 			continue;
 		}
 		ring_wish(s, i);

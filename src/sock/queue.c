@@ -188,6 +188,7 @@ static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const 
 	atomic_fetch_add(&gn_world.queued, 1);
 	gn_peer_drop(so);
 	change(so, fd, mute);
+	gn_watches_poke(so); /* who sleeps in a set with it is to look again, and soon */
 	return -EINPROGRESS;
 }
 

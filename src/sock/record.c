@@ -48,6 +48,7 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	uint64_t deadline = 0;
+	bool told = false;
 	ssize_t n;
 
 	for (;;) {
@@ -62,9 +63,12 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n != -EAGAIN)
 			return n;
-		if (gn_io_nonblock(so, io->flags)) {
-			atomic_fetch_add(&so->tx_full, 1);
+		if (gn_io_nonblock(so, io->flags) && told)
 			return -EAGAIN;
+		if (gn_io_nonblock(so, io->flags)) {
+			told = true; /* first, then another look: room that comes after it is an edge */
+			atomic_fetch_add(&so->tx_full, 1);
+			continue;
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));

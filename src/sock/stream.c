@@ -122,14 +122,17 @@ static ssize_t rest(struct gn_sock *so, int fd, const struct gn_io *io, struct g
 ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
-	size_t done = 0;
+	size_t done = 0, before, told = SIZE_MAX;
 	uint64_t deadline = 0;
 	ssize_t n;
 
 	if (unlikely(!io->total || io->bad))
 		return send_nothing(so, fd, io);
 	for (;;) {
+		before = done;
 		n = put_pieces(so, fd, &c, io->total, &done);
+		if (done != before && !gn_flag(so->ep, GN_EP_EMULATED))
+			deadline = 0; /* AF_UNIX counts it from each piece: sock_alloc_send_pskb() */
 		if (so->stalls >= GN_LOOK_EVERY) {
 			so->stalls = 0;
 			gn_check_peer(so, fd, true);
@@ -146,10 +149,13 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n < 0)
 			return n;
+		if (gn_io_nonblock(so, io->flags) && told == done)
+			return done ? (ssize_t)done : -EAGAIN;
 		if (gn_io_nonblock(so, io->flags)) {
+			told = done; /* first, then another look: room that comes after it is an edge */
 			if (atomic_fetch_add(&so->tx_full, 1) % GN_LOOK_EVERY == GN_LOOK_EVERY - 1)
 				gn_check_peer(so, fd, true); /* who was killed has said nothing in shared memory */
-			return done ? (ssize_t)done : -EAGAIN;
+			continue;
 		}
 		if (!deadline)
 			deadline = gn_deadline(atomic_load(&so->ep->sndtimeo_ns));

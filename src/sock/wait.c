@@ -487,7 +487,8 @@ static ssize_t sleep_peeking(struct gn_sock *so, int fd, struct sleep *s)
 }
 
 /* The same, or until the deadline. Of those that sleep in recv() on one packet socket the kernel wakes one: it may take one packet of
- * several, or be killed just then; and it sleeps on if a relative's SO_PEEK_OFF makes it look behind what is there. poll() wakes all. */
+ * several, or be killed just then; and it sleeps on if a relative's SO_PEEK_OFF makes it look behind what is there. poll() wakes all, but looks
+ * at what has the number by then. */
 static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum gn_sleep_how how, struct sleep *s)
 {
 	struct gn_held held = gn_held_asleep(so);
@@ -496,7 +497,7 @@ static ssize_t sleep_in(struct gn_sock *so, int fd, uint64_t deadline_ns, enum g
 	uint64_t now;
 	ssize_t rc;
 
-	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || (gn_is_only_waiter(so) && so->seat < GN_HOLDERS)))
+	if (!deadline_ns && how == GN_SLEEP_RESTART && (so->ep->type == SOCK_STREAM || (asleep(so) <= 1 && atomic_load(&so->ep->holders) == 1)))
 		return sleep_peeking(so, fd, s);
 	now = deadline_ns ? gn_now_ns() : 0;
 	if (deadline_ns && now >= deadline_ns)

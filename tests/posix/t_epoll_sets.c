@@ -1060,6 +1060,112 @@ static void room_elsewhere(struct obs *o)
 	obs_events("woken", w.n, w.ev.events);
 }
 
+/* Threads that sleep in one set, each until it has one event. */
+struct sleeper {
+	pthread_t thread;
+	int ep, begun[2], ended[2];
+	pid_t tid;
+	int n;
+};
+
+static void *sleep_once(void *arg)
+{
+	struct sleeper *s = arg;
+	struct epoll_event ev;
+
+	s->tid = gettid();
+	if (write(s->begun[1], "", 1) == 1)
+		s->n = epoll_wait(s->ep, &ev, 1, -1);
+	close(s->ended[1]);
+	return NULL;
+}
+
+static void sleeper_begin(struct sleeper *s, int ep)
+{
+	char byte;
+
+	s->ep = ep;
+	if (pipe(s->begun) || pipe(s->ended) || pthread_create(&s->thread, NULL, sleep_once, s))
+		die("a thread");
+	if (read(s->begun[0], &byte, 1) != 1 || !thread_asleep(getpid(), s->tid, s->ended[0]))
+		die("it does not sleep");
+	close(s->begun[0]);
+	close(s->begun[1]);
+}
+
+static bool is_back(const struct sleeper *s, int ms)
+{
+	struct pollfd p = { s->ended[0], POLLIN, 0 };
+
+	return poll(&p, 1, ms) == 1;
+}
+
+static void sleeper_end(struct sleeper *s)
+{
+	if (!is_back(s, 3000))
+		pthread_cancel(s->thread);
+	note("it has %d", is_back(s, 0) ? s->n : 0);
+	pthread_join(s->thread, NULL);
+	close(s->ended[0]);
+}
+
+/* The first one does not come back to the set, and the second one is there for what comes then. */
+static void each_wakes_one(struct obs *o, uint32_t flags)
+{
+	int ep = ep_of(o->fd, EPOLLIN | flags);
+	struct sleeper s[2];
+
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < 2; i++)
+			sleeper_begin(&s[i], ep);
+		peer_text(o, op_puts, 0, "x");
+		for (int64_t end = now_ms() + 3000; now_ms() < end && !is_back(&s[0], 1) && !is_back(&s[1], 1);)
+			;
+		usleep(20000);
+		note("back: %d", is_back(&s[0], 0) + is_back(&s[1], 0));
+		peer_text(o, op_puts, 0, "y");
+		for (int i = 0; i < 2; i++)
+			sleeper_end(&s[i]);
+		while (recv(o->fd, &(char){ 0 }, 1, MSG_DONTWAIT) == 1)
+			;
+	}
+	close(ep);
+}
+
+static void levels_wake_all(struct obs *o)
+{
+	each_wakes_one(o, 0);
+}
+
+static void edges_wake_one(struct obs *o)
+{
+	each_wakes_one(o, EPOLLET);
+}
+
+/* Somebody sleeps in the set while another thread asks it for what is there now: with something, with nothing, when a one-shot was renewed. */
+static void asked_beside_a_sleeper(struct obs *o)
+{
+	int ep = ep_of(o->fd, EPOLLIN | EPOLLONESHOT);
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT };
+	struct sleeper s;
+
+	for (int round = 0; round < 5; round++) {
+		peer_text(o, op_puts, 0, "x");
+		obs("wait", epoll_wait(ep, &ev, 1, 3000));
+		obs_recv(o->fd, 10, 0);
+		sleeper_begin(&s, ep);
+		ev = (struct epoll_event){ .events = EPOLLIN | EPOLLONESHOT };
+		obs("renewed", epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev));
+		obs("wait", epoll_wait(ep, &ev, 1, 0));
+		peer_text(o, op_puts, 0, "y");
+		sleeper_end(&s);
+		obs_recv(o->fd, 10, 0);
+		ev = (struct epoll_event){ .events = EPOLLIN | EPOLLONESHOT };
+		epoll_ctl(ep, EPOLL_CTL_MOD, o->fd, &ev);
+	}
+	close(ep);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -1067,6 +1173,9 @@ int main(int argc, char **argv)
 		{ "a reader and a waiter", reader_and_waiter, STREAM, 0 },
 		{ "a reader and a poller", reader_and_poller, STREAM, 0 },
 		{ "exclusive sleepers", exclusive_asleep, STREAM | UDP4, 0 },
+		{ "levels wake all threads", levels_wake_all, STREAM | SEQP, THREADS },
+		{ "an edge wakes one thread, the next one another", edges_wake_one, STREAM | SEQP, THREADS },
+		{ "asked beside a sleeper", asked_beside_a_sleeper, STREAM | SEQP, 0 },
 		{ "one-shot among threads", one_shot_threads, STREAM, THREADS },
 		{ "two descriptors of one socket", two_descriptors, STREAM | UDP4, 0 },
 		{ "a number that another socket gets", number_reused, STREAM | SEQP, 0 },

@@ -105,6 +105,31 @@ static void send_timeout(struct obs *o)
 	note("all arrive: %d", peer(o, op_sink, 0, 0) == sent);
 }
 
+static long op_slow_sink(struct obs *o, long n, long b)
+{
+	static char buf[40000];
+	long sum = 0;
+	ssize_t rc = 1;
+
+	(void)b;
+	for (; sum < n && rc > 0; sum += rc) {
+		usleep(5000);
+		rc = recv(o->fd, buf, sizeof(buf), 0);
+	}
+	return sum;
+}
+
+/* AF_UNIX: as long as it gets on, the call goes on; the time counts from each piece. */
+static void send_timeout_anew(struct obs *o)
+{
+	static char buf[3000000];
+
+	set_timeout(o->fd, SO_SNDTIMEO, WAIT_MS);
+	peer_start(o, op_slow_sink, sizeof(buf), 0);
+	obs("send", send(o->fd, buf, sizeof(buf), 0));
+	obs("all arrive", peer_done(o));
+}
+
 static void timeouts_are_shared_by_copies(struct obs *o)
 {
 	int copy = dup(o->fd);
@@ -400,6 +425,7 @@ int main(int argc, char **argv)
 		{ "SO_RCVTIMEO taken away", receive_timeout_of_peer_then_none, STREAM, 0 },
 		{ "SO_RCVTIMEO and a wake-up", receive_timeout_starts_anew, STREAM | DGRAM | SEQP, 0 },
 		{ "SO_SNDTIMEO", send_timeout, STREAM, 0 },
+		{ "SO_SNDTIMEO, and it gets on", send_timeout_anew, LOCAL, 0 },
 		{ "timeouts belong to the socket", timeouts_are_shared_by_copies, STREAM | UDP4, 0 },
 		{ "odd timeouts", odd_timeouts, STREAM, COLD_ONLY },
 		{ "endless timeouts", endless_timeouts, STREAM | SEQ | DGRAM, 0 },
