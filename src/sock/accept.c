@@ -115,13 +115,29 @@ static int accept_face(struct gn_sock *so, int fd, int flags, bool private)
 	return c;
 }
 
+/* Nobody is at the private face. An accept that does not wait is not told that a relative has shut it, and poll would say for ever that
+ * somebody is there. */
+static void look_at_face(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {so->private_fd, POLLRDHUP, 0};
+
+	if (likely(atomic_load(&so->ep->holders) == 1) || so->private_fd < 0)
+		return;
+	if (gn_sys_poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)))
+		gn_private_forget(so, fd);
+}
+
 /* Both faces: first the one that the last caller used; every TURN-th time the other one, so that neither starves. */
 static int accept_either(struct gn_sock *so, int fd, int flags)
 {
 	bool private_first = so->last_private != (so->turn++ % TURN == 0);
 	int c = accept_face(so, fd, flags, private_first);
 
-	return c == -EAGAIN ? accept_face(so, fd, flags, !private_first) : c;
+	if (c == -EAGAIN)
+		c = accept_face(so, fd, flags, !private_first);
+	if (c == -EAGAIN)
+		look_at_face(so, fd);
+	return c;
 }
 
 /* Callers often come one after the other: see recv_asking(). */

@@ -14,6 +14,7 @@
 #include "sock/api.h"
 #include "sock/sleep.h"
 
+#define GROUP_GUESS 4 /* members of a group, before any was called */
 #define PORT_TRIES 32
 #define MEANWHILE 3 /* beside 0, 1 and GN_PEER_AGAIN */
 
@@ -67,10 +68,22 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 	return rc;
 }
 
+/* Number 0 is nobody's: it has ended while one of those behind it holds the group's own name; or there is no group. */
+static int group_rest(int u, const struct gn_name *place, struct gn_name *member)
+{
+	int rc = -ECONNREFUSED;
+
+	for (uint32_t i = 1; i <= GROUP_GUESS * 2 && rc == -ECONNREFUSED; i++) {
+		gn_name_member(member, place, i);
+		rc = gn_sys_connect(u, &member->sun, member->len);
+	}
+	return rc;
+}
+
 /* Any member of a group, each as likely as the others. How many there are is learnt: one number more than the last count is in the draw. */
 static int group_connect(int u, const struct gn_name *place, struct gn_name *member)
 {
-	static _Atomic uint32_t known; /* of the last group that was called: a guess */
+	static _Atomic uint32_t known = GROUP_GUESS; /* of the last group that was called */
 	uint32_t count = atomic_load_explicit(&known, memory_order_relaxed), i = any_number() % (count + 1);
 	int rc;
 
@@ -81,7 +94,7 @@ static int group_connect(int u, const struct gn_name *place, struct gn_name *mem
 			break;
 		count = i;
 		if (!count)
-			return rc;
+			return group_rest(u, place, member);
 		i = any_number() % count;
 	}
 	atomic_store_explicit(&known, GN_MIN(GN_MAX(count, i + 1), GN_GROUP_MAX), memory_order_relaxed);

@@ -47,10 +47,14 @@ static int full_listener(const struct gn_name *at)
 
 	if (rc == 0)
 		rc = gn_sys_listen(u, 0);
-	c = rc == 0 ? gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : rc;
+	c = rc == 0 ? gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : rc;
 	if (c >= 0) {
-		gn_sys_connect(c, &at->sun, at->len);
+		rc = gn_sys_connect(c, &at->sun, at->len);
 		gn_sys_close(c);
+		if (rc < 0) { /* a caller was quicker: it is hung up on, and the group does without a first name */
+			gn_sys_close(u);
+			return rc;
+		}
 		u = gn_fd_raise(u);
 		gn_hide(u);
 		return u;
@@ -61,13 +65,12 @@ static int full_listener(const struct gn_name *at)
 }
 
 /* One of several listeners on an address (SO_REUSEPORT): takes the first free number. Callers try the address's own name first, find it
- * full, and look for a group then; should the holder of that name end before the others, callers take the public face. */
-static int group_join(struct gn_sock *so, int u, const struct gn_name *place)
+ * full (group_stands), and look for a group then; should the holder of that name end before the others, callers take the public face. */
+static int group_join(int u, const struct gn_name *place)
 {
 	struct gn_name name;
 	int rc = -EADDRINUSE;
 
-	so->group_fd = full_listener(place);
 	for (uint32_t i = 0; i < GN_GROUP_MAX && rc == -EADDRINUSE; i++) {
 		gn_name_member(&name, place, i);
 		rc = gn_sys_bind(u, &name.sun, name.len);
@@ -88,15 +91,16 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 		return;
 	}
 	gn_name_listener(&name, &so->ep->local, dual);
-	rc = gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(so, u, &name) : gn_sys_bind(u, &name.sun, name.len);
+	rc = gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(u, &name) : gn_sys_bind(u, &name.sun, name.len);
 	if (rc == 0)
 		rc = gn_sys_listen(u, backlog);
 	if (rc < 0) {
-		gn_unhide_close(&so->group_fd);
 		gn_why(so->ep, rc == -EADDRINUSE ? GN_WHY_BUSY_NAME : GN_WHY_NO_MEMORY);
 		gn_sys_close(u);
 		return;
 	}
+	if (gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT)) /* last: who finds it is to find a member, too */
+		so->group_fd = full_listener(&name);
 	so->private_fd = gn_fd_raise(u);
 	gn_hide(so->private_fd);
 	gn_why(so->ep, GN_WHY_NONE);
@@ -177,6 +181,8 @@ int gn_listen(struct gn_sock *so, int fd, int backlog)
 	so->ep->backlog = (uint16_t)backlog;
 	if (so->private_fd >= 0) {
 		gn_sys_listen(so->private_fd, backlog);
+	} else if (!gn_ep_is_alone(so->ep)) { /* relatives could neither have a face of their own nor learn of this one */
+		gn_why(so->ep, GN_WHY_SHARED);
 	} else if (gn_private_wanted(so, fd) && !gn_uring_found() && gn_local_name(fd, &so->ep->local) == 0) {
 		private_face_open(so, fd, backlog);
 	}

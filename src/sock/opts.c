@@ -387,6 +387,7 @@ static int connection_error(struct gn_sock *so, int fd, void *value, socklen_t *
 
 int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, socklen_t *len)
 {
+	gn_connecting_pass(so);
 	if (level == SOL_SOCKET && name == SO_ERROR && value && len && (so->ep->type != SOCK_DGRAM || so->dgram)) {
 		uint32_t error;
 

@@ -184,10 +184,10 @@ static int go_on(struct gn_sock *so, int fd, int u, uint64_t deadline_ns, const 
 	so->ep->local = of->from;
 	so->ep->peer = of->dest;
 	atomic_fetch_or(&so->ep->flags, GN_EP_EMULATED | GN_EP_CONNECTING);
-	atomic_store(&q->waiting, 1);
-	atomic_fetch_add(&gn_world.queued, 1);
 	gn_peer_drop(so);
 	change(so, fd, mute);
+	atomic_fetch_add(&gn_world.queued, 1);
+	atomic_store(&q->waiting, 1); /* last: from here on any thread may find that it is connected, and put that in place */
 	gn_watches_poke(so); /* who sleeps in a set with it is to look again, and soon */
 	return -EINPROGRESS;
 }

@@ -254,6 +254,50 @@ static void prefork(struct obs *o)
 	}
 }
 
+/* Bound by the parent, and each worker listens for itself; one of them is busy, and is killed then. */
+static void listen_in_each(struct obs *o)
+{
+	struct obs_name at;
+	char hex[300], byte;
+	int lfd = sock_of(o->kind, 0), ready[2];
+	pid_t pid[3];
+
+	name_any(&at, o->kind);
+	if (pipe(ready) || bind(lfd, (struct sockaddr *)&at.sa, at.len))
+		die("bind");
+	name_get(lfd, &at);
+	for (int i = 0; i < 3; i++) {
+		pid[i] = obs_fork();
+		if (pid[i] == 0) {
+			int rc = listen(lfd, 50);
+
+			if (write(ready[1], "", 1) != 1 || rc)
+				_exit(1);
+			if (i == 0)
+				pause();
+			for (;;) {
+				int fd = accept(lfd, NULL, NULL);
+
+				if (fd < 0)
+					_exit(2);
+				echo_until_end(fd);
+			}
+		}
+		if (read(ready[0], &byte, 1) != 1)
+			die("a worker");
+	}
+	name_hex(hex, &at);
+	obs("answers", peer_text(o, op_callers, 15, hex));
+	kill(pid[0], SIGKILL);
+	obs("the busy one", obs_wait(pid[0]));
+	obs("answers", peer_text(o, op_callers, 15, hex));
+	for (int i = 1; i < 3; i++) {
+		note("there: %d", waitpid(pid[i], NULL, WNOHANG) == 0);
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+}
+
 /* Pre-fork with epoll: every child has a set of its own with the shared listener in it, non-blocking. */
 static void prefork_epoll(struct obs *o)
 {
@@ -884,6 +928,7 @@ int main(int argc, char **argv)
 		{ "more relatives than names", many_relatives, STREAM | DGRAM | SEQ, SLOW },
 		{ "a reader and one that waits for room in nested sets", room_in_nested_sets, STREAM | SEQ | LOCALDG, SLOW },
 		{ "in poll, by a handler", handler_forks_in_poll, TCP4 | UNIXP, COLD_ONLY },
+		{ "each worker listens", listen_in_each, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, NO_RING },
 		{ "pre-fork", prefork, TCP4 | TCP6 | UNIXP | UNIXA | SEQP, 0 },
 		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
 		{ "a child for each", a_child_for_each_of_20, TCP4 | TCP6 | UNIXP, 0 },
