@@ -69,7 +69,10 @@ INTERPOSE(ssize_t, sendto, (int fd, const void *buf, size_t len, int flags, cons
 
 	if (!so)
 		return gn_real.sendto(fd, buf, len, flags, addr, addr_len);
-	rc = gn_sendmsg(so, fd, &msg, flags);
+	if (unlikely(addr && !addr_len) && so->ep->type == SOCK_DGRAM && so->ep->domain != AF_UNIX)
+		rc = gn_neg(gn_real.sendto(fd, buf, len, flags, addr, addr_len)); /* an error; of sendmsg(2) such a name is none */
+	else
+		rc = gn_sendmsg(so, fd, &msg, flags);
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
@@ -137,6 +140,16 @@ INTERPOSE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags))
 	return gn_ret(rc);
 }
 
+/* The kernel sends nothing behind a message of which a part is left. */
+static bool is_whole(const struct msghdr *msg, ssize_t sent)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < msg->msg_iovlen; i++)
+		total += msg->msg_iov[i].iov_len;
+	return (size_t)sent >= total;
+}
+
 INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int flags))
 {
 	struct gn_sock *so = gn_point_get(fd);
@@ -157,6 +170,8 @@ INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int 
 		if (rc < 0)
 			break;
 		msgs[done++].msg_len = (unsigned int)rc;
+		if (!is_whole(&msgs[done - 1].msg_hdr, rc))
+			break;
 	}
 	gn_fd_put(so);
 	return done ? (int)done : (int)gn_ret(rc);

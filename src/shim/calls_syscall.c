@@ -190,6 +190,8 @@ static bool forks(long nr, const struct words *w, long *rc)
 #endif
 	case SYS_clone:
 	case SYS_clone3:
+		if (nr == SYS_clone3 && gn_is_nowhere((const void *)w->a, 1))
+			return false; /* who asks whether there is such a call */
 		flags = nr == SYS_clone ? (uint64_t)w->a : ((const struct clone_args *)w->a)->flags;
 		gn_shim_before_clone(flags);
 		if (flags & CLONE_VM)

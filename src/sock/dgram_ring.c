@@ -21,7 +21,7 @@ int gn_pair_bell(struct gn_sock *so, int fd, struct gn_pair *p)
 
 	/* Whoever reads the socket after the peer has left takes a bell for data: the peer waits for the end of this. */
 	atomic_store(&p->tx.dir->p_rings, 1);
-	if (!gn_pair_leaves(p))
+	if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_NONE && !gn_pair_leaves(p)) /* else who reads there knows no bells yet */
 		rc = gn_sys_sendto(fd, p->nonce, sizeof p->nonce, MSG_DONTWAIT | MSG_NOSIGNAL, named ? &p->to : NULL, named ? p->to_len : 0);
 	atomic_store(&p->tx.dir->p_rings, 0);
 	if (rc < 0)
@@ -383,7 +383,7 @@ static ssize_t rings_take(struct gn_sock *so, int fd, struct gn_io *io, struct g
 			n = pair_take(so, fd, p, io, taken);
 			if (n == -EAGAIN)
 				continue;
-			if (last != (uint32_t)(p - d->pair))
+			if (last != (uint32_t)(p - d->pair) && !(io->flags & MSG_PEEK)) /* what was looked at is next */
 				atomic_store_explicit(&d->shared->last, (uint32_t)(p - d->pair), memory_order_relaxed);
 			d->shared->records++;
 			return n;

@@ -217,7 +217,7 @@ static int sleep_room(struct gn_sock *so, const struct gn_pair *p, int fd, bool 
 /* Room for the next record, in the ring of an AF_UNIX pair. */
 int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t deadline_ns)
 {
-	bool ending = is_ending(p);
+	bool ending = is_ending(p), deaf = atomic_load(&p->rx.dir->consent) == GN_CONSENT_NONE; /* then no bell is sent to us */
 	int queue, rc = 0;
 
 	gn_cpu_publish(so);
@@ -230,7 +230,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	atomic_fetch_add(&so->ep->sleepers, 1);
 	atomic_store(&p->tx.dir->p_parked, 1);
 	if (ending || !has_room(p))
-		rc = sleep_room(so, p, fd, ending || queue != -EAGAIN, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
+		rc = sleep_room(so, p, fd, ending || deaf || queue != -EAGAIN, deadline_ns ? GN_SLEEP_EINTR : GN_SLEEP_RESTART);
 	atomic_store(&p->tx.dir->p_parked, 0);
 	atomic_fetch_sub(&so->ep->sleepers, 1);
 	if (rc < 0)

@@ -105,7 +105,7 @@ static ssize_t send_cold(struct gn_sock *so, int fd, struct gn_io *io)
 
 static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	if (unlikely(io->name != NULL) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_EMULATED))
+	if (unlikely(io->name_len) && so->ep->type == SOCK_STREAM && !gn_flag(so->ep, GN_EP_EMULATED))
 		return -EISCONN;
 	if (unlikely(has_unusual(io) && so->ep->type == SOCK_SEQPACKET)) {
 		ssize_t rc = gn_recv_end(so, fd); /* an error that waits goes first */
@@ -415,7 +415,7 @@ ssize_t gn_sendmsg(struct gn_sock *so, int fd, const struct msghdr *msg, int fla
 		.iovcnt = msg->msg_iovlen ? msg->msg_iovlen : 1,
 		.total = (size_t)total,
 		.flags = flags,
-		.name = msg->msg_name,
+		.name = msg->msg_namelen ? msg->msg_name : NULL, /* sendmsg(2) takes an empty one for none, sendto(2) does not */
 		.name_len = msg->msg_name ? msg->msg_namelen : 0,
 		.control = msg->msg_control,
 		.control_len = msg->msg_control ? msg->msg_controllen : 0,

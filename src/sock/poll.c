@@ -129,7 +129,7 @@ static void ring_wish(struct pollset *s, nfds_t i)
 		k->fd = -1; /* nothing more comes from there, and HUP would wake us for ever */
 	if ((want & (POLLOUT | POLLWRNORM)) && gn_room_is_silent(so))
 		s->capped = true;
-	s->no_room |= (want & (POLLOUT | POLLWRNORM)) && gn_tx_shared(so);
+	s->no_room |= (want & (POLLOUT | POLLWRNORM)) && (so->dgram || gn_tx_shared(so));
 	if (k->fd >= 0 && (((!(want & (POLLIN | POLLRDNORM)) || gn_low_water(so) > 1) && !gn_all_in_ring(so)) || gn_bells_stay(so))) {
 		k->events &= (short)~(POLLIN | POLLRDHUP);
 		s->capped = true;

@@ -319,6 +319,7 @@ int gn_sigaction_raw(int sig, const struct gn_kernel_action *act, struct gn_kern
 void gn_signals_forked(void)
 {
 	atomic_store(&setting, 0);
+	gn_thread.kept_count = 0; /* pending signals are not inherited: fork(2) */
 }
 
 static sighandler_t set_simply(int sig, sighandler_t handler, int flags, uint64_t mask, int *error)

@@ -366,6 +366,25 @@ static void structures_in_the_first_page(struct obs *o)
 	close(set);
 }
 
+/* An address that is there and empty: for some calls none, for others a wrong one. */
+static void names_of_no_length(struct obs *o)
+{
+	struct sockaddr_storage ss = { .ss_family = AF_UNIX };
+	struct iovec iov = { (char *)"mess", 4 };
+	struct mmsghdr mm = { .msg_hdr = { .msg_name = &ss, .msg_namelen = 0, .msg_iov = &iov, .msg_iovlen = 1 } };
+
+	for (int i = 0; i < 3; i++) {
+		obs("sendto", sendto(o->fd, "to", 2, MSG_NOSIGNAL, (struct sockaddr *)&ss, 0));
+		obs("sendmsg", sendmsg(o->fd, &mm.msg_hdr, MSG_NOSIGNAL));
+		obs("sendmmsg", sendmmsg(o->fd, &mm, 1, MSG_NOSIGNAL));
+		obs_send(o->fd, "last", 0);
+	}
+	if (o->type == SOCK_STREAM)
+		obs("peer reads", peer(o, op_recv, 100, 0));
+	for (int i = 0; o->type != SOCK_STREAM && i < (o->kind & DGRAM && domain_of(o->kind) != AF_UNIX ? 9 : 12); i++)
+		obs("peer reads", peer(o, op_recv, 10, 0));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -375,6 +394,7 @@ int main(int argc, char **argv)
 		{ "wrong families", wrong_families, SOLO, 0 },
 		{ "not a socket", not_a_socket, SOLO, 0 },
 		{ "not connected", unconnected, SOLO, 0 },
+		{ "names of no length", names_of_no_length, STREAM | SEQ | DGRAM, 0 },
 		{ "structures in the first page", structures_in_the_first_page, BAD_STRUCTURES, 0 },
 		{ "already connected", already_connected, STREAM, 0 },
 		{ "bad counts", bad_counts, STREAM, 0 },
