@@ -80,8 +80,8 @@ static int unread(struct gn_sock *so, int fd, bool to_mark)
 	pos = atomic_load(stream ? &ep->rx.kernel_bytes : &ep->rx.kernel_msgs);
 	until = gn_kernel_until(so);
 	in_ring = stream ? gn_ring_readable(&ep->rx.ring, &so->rx) : packet_bytes(so);
-	back = gn_rx_shared(so) && atomic_load(&so->rx.dir->lane) == GN_LANE_BACK; /* not behind a relay meanwhile */
-	if (pos >= until && back)
+	back = atomic_load(&so->rx.dir->lane) == GN_LANE_BACK;
+	if (pos >= until && back && !gn_has_moved(so)) /* else they are a relay's by now */
 		gn_drain_bells(so, fd);
 	if (pos < until || back)
 		gn_sys_ioctl(fd, FIONREAD, &in_kernel);
@@ -117,7 +117,7 @@ static int at_mark(struct gn_sock *so, int fd, int *at)
 	gn_rx_lock(so, fd);
 	lane = atomic_load(&so->rx.dir->lane);
 	empty = gn_ring_readable(&so->ep->rx.ring, &so->rx) == 0;
-	if (lane == GN_LANE_BACK && empty && gn_rx_shared(so))
+	if (lane == GN_LANE_BACK && empty && !gn_has_moved(so))
 		gn_drain_bells(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	return lane == GN_LANE_RING || !empty ? 0 : gn_sys_ioctl(fd, SIOCATMARK, at);
