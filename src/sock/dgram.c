@@ -91,9 +91,9 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 			continue;
 		if (n == -EBUSY && p->peer.family)
 			return (ssize_t)io->total; /* stopped in mid-leave: thrown away, as by a full queue */
-		if (gn_io_nonblock(so, io->flags) && told)
-			return -EAGAIN;
 		if (gn_io_nonblock(so, io->flags)) {
+			if (told)
+				return -EAGAIN;
 			told = true; /* first, then another look: room that comes after it is an edge */
 			atomic_fetch_add(&so->tx_full, 1);
 			continue;

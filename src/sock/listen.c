@@ -83,6 +83,7 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 {
 	struct gn_name name;
 	bool dual = so->ep->domain == AF_INET6 && gn_addr_is_wildcard(&so->ep->local) && !gn_option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+	bool grouped = gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT);
 	int u = gn_fd_is_scarce() ? -EMFILE : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int rc;
 
@@ -91,7 +92,7 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 		return;
 	}
 	gn_name_listener(&name, &so->ep->local, dual);
-	rc = gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT) ? group_join(u, &name) : gn_sys_bind(u, &name.sun, name.len);
+	rc = grouped ? group_join(u, &name) : gn_sys_bind(u, &name.sun, name.len);
 	if (rc == 0)
 		rc = gn_sys_listen(u, backlog);
 	if (rc < 0) {
@@ -99,7 +100,7 @@ static void private_face_open(struct gn_sock *so, int fd, int backlog)
 		gn_sys_close(u);
 		return;
 	}
-	if (gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT)) /* last: who finds it is to find a member, too */
+	if (grouped) /* last: who finds it is to find a member, too */
 		so->group_fd = full_listener(&name);
 	so->private_fd = gn_fd_raise(u);
 	gn_hide(so->private_fd);

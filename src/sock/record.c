@@ -63,9 +63,9 @@ ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n != -EAGAIN)
 			return n;
-		if (gn_io_nonblock(so, io->flags) && told)
-			return -EAGAIN;
 		if (gn_io_nonblock(so, io->flags)) {
+			if (told)
+				return -EAGAIN;
 			told = true; /* first, then another look: room that comes after it is an edge */
 			atomic_fetch_add(&so->tx_full, 1);
 			continue;

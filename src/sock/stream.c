@@ -149,9 +149,9 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n < 0)
 			return n;
-		if (gn_io_nonblock(so, io->flags) && told == done)
-			return done ? (ssize_t)done : -EAGAIN;
 		if (gn_io_nonblock(so, io->flags)) {
+			if (told == done)
+				return done ? (ssize_t)done : -EAGAIN;
 			told = done; /* first, then another look: room that comes after it is an edge */
 			if (atomic_fetch_add(&so->tx_full, 1) % GN_LOOK_EVERY == GN_LOOK_EVERY - 1)
 				gn_check_peer(so, fd, true); /* who was killed has said nothing in shared memory */

@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -167,6 +168,9 @@ int type_of(uint32_t kind);
 const char *obs_dir(void);                                    /* a directory that vanishes with the program */
 pid_t obs_fork(void);                                         /* the child dies with its parent */
 int obs_wait(pid_t pid);                                      /* exit status, 256 + signal, or -1: too late */
+void obs_stop(pid_t pid);                                      /* SIGSTOP, and waits until it has */
+int epoll_on(int fd, uint32_t events);                         /* a new set with fd in it */
+int epoll_whole(int set, struct epoll_event *ev);              /* epoll_wait for one; SIGSTOP and SIGCONT do not end it: signal(7) */
 void nonblock(int fd, bool on);
 void linger(int fd, int seconds);
 int turns(int fd, int count);                                  /* round trips with a peer in op_echo of 16 bytes; how many were right */

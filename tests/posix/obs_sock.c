@@ -42,6 +42,34 @@ int64_t now_ms(void)
 	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
 }
 
+void obs_stop(pid_t pid)
+{
+	int status;
+
+	if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+		die("it does not stop");
+}
+
+int epoll_on(int fd, uint32_t events)
+{
+	struct epoll_event ev = { .events = events };
+	int set = epoll_create1(0);
+
+	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev))
+		die("epoll");
+	return set;
+}
+
+int epoll_whole(int set, struct epoll_event *ev)
+{
+	int rc;
+
+	do {
+		rc = epoll_wait(set, ev, 1, -1);
+	} while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
 int64_t deadline_ms(void)
 {
 	return now_ms() + PEER_PATIENCE_MS;

@@ -802,21 +802,11 @@ static long op_drain(struct obs *o, long a, long b)
 	return 0;
 }
 
-static int epoll_of(int fd, uint32_t events)
-{
-	struct epoll_event ev = { .events = events };
-	int set = epoll_create1(0);
-
-	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev))
-		_exit(1);
-	return set;
-}
-
 /* Each word to `go`: writes until there is no room, and waits for room in a set in a set, or by poll() of the inner one. */
 static void wait_for_room(int fd, int go, int report)
 {
 	static char buf[4096];
-	int inner = epoll_of(fd, EPOLLOUT), outer = epoll_of(inner, EPOLLIN);
+	int inner = epoll_on(fd, EPOLLOUT), outer = epoll_on(inner, EPOLLIN);
 	struct pollfd p = { inner, POLLIN, 0 };
 	struct epoll_event ev;
 	char c;

@@ -414,17 +414,6 @@ enum sleep { IN_RECV, IN_POLL, IN_EPOLL, IN_EDGES };
 
 static const char *const sleep_name[] = { "recv", "poll", "epoll", "epoll, by edges" };
 
-/* SIGSTOP and SIGCONT end it: signal(7). */
-static int wait_whole(int set, struct epoll_event *ev)
-{
-	int rc;
-
-	do {
-		rc = epoll_wait(set, ev, 1, -1);
-	} while (rc < 0 && errno == EINTR);
-	return rc;
-}
-
 static int sleeper(int fd, enum sleep how)
 {
 	struct epoll_event ev = { .events = how == IN_EDGES ? EPOLLIN | EPOLLET : EPOLLIN };
@@ -438,7 +427,7 @@ static int sleeper(int fd, enum sleep how)
 	}
 	if (how == IN_POLL && poll(&p, 1, -1) != 1)
 		return 2;
-	if (how >= IN_EPOLL && (wait_whole(set, &ev) != 1 || ev.events != EPOLLIN))
+	if (how >= IN_EPOLL && (epoll_whole(set, &ev) != 1 || ev.events != EPOLLIN))
 		return 3;
 	return take(fd, 100, 0, 1) == 100 ? 0 : 4;
 }
@@ -489,11 +478,9 @@ static void woken_late(struct obs *o, bool before)
 	for (enum sleep in = IN_RECV; in <= IN_EDGES; in++) {
 		struct program p;
 		pid_t pid = asleep(o, in);
-		int status;
 
 		note("asleep in %s", sleep_name[in]);
-		if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
-			die("it does not stop");
+		obs_stop(pid);
 		if (before)
 			obs("peer writes", peer(o, op_give, 100, 0));
 		p = begin(o, how);
@@ -563,7 +550,7 @@ static int thread_and_program(const struct obs *o, enum start how, int started)
 static void a_thread_woken_late(struct obs *o)
 {
 	enum start how = o->kind == TCP4 || o->kind == PAIR ? STATIC_BY_FORK : BY_VFORK;
-	int started[2], status;
+	int started[2];
 	char byte;
 	pid_t pid;
 
@@ -576,8 +563,7 @@ static void a_thread_woken_late(struct obs *o)
 	o->fd = -1;
 	close(started[1]);
 	note("started: %zd", read(started[0], &byte, 1));
-	if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
-		die("it does not stop");
+	obs_stop(pid);
 	usleep(300000); /* nobody else is left */
 	obs("peer writes", peer(o, op_give, 100, 0));
 	usleep(20000);

@@ -20,27 +20,6 @@ struct sleeper {
 	int ended; /* readable then */
 };
 
-static int set_of(int fd, uint32_t events)
-{
-	struct epoll_event ev = { .events = events };
-	int set = epoll_create1(0);
-
-	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev))
-		die("epoll");
-	return set;
-}
-
-/* SIGSTOP and SIGCONT end an epoll_wait: signal(7). */
-static int wait_whole(int set, struct epoll_event *ev)
-{
-	int rc;
-
-	do {
-		rc = epoll_wait(set, ev, 1, -1);
-	} while (rc < 0 && errno == EINTR);
-	return rc;
-}
-
 /* 0 to 100: it has read so many bytes; 200: an end at once; 210: reset; 220: another error; 230: the wait itself failed. */
 static int sleep_there(int fd, enum how how, int set)
 {
@@ -53,9 +32,9 @@ static int sleep_there(int fd, enum how how, int set)
 	FD_ZERO(&readable);
 	FD_SET(fd, &readable);
 	if (how == IN_EPOLL || how == IN_EDGES)
-		set = set_of(fd, how == IN_EDGES ? EPOLLIN | EPOLLET : EPOLLIN);
+		set = epoll_on(fd, how == IN_EDGES ? EPOLLIN | EPOLLET : EPOLLIN);
 	if ((how == IN_POLL && poll(&p, 1, -1) != 1) || (how == IN_SELECT && select(fd + 1, &readable, NULL, NULL, NULL) != 1) ||
-	    (how >= IN_EPOLL && wait_whole(set, &ev) != 1))
+	    (how >= IN_EPOLL && epoll_whole(set, &ev) != 1))
 		return 230;
 	n = recv(fd, got, sizeof(got), how == IN_RECV ? 0 : MSG_DONTWAIT);
 	return n > 0 ? (int)n : n == 0 ? 200 : errno == ECONNRESET ? 210 : 220;
@@ -64,7 +43,7 @@ static int sleep_there(int fd, enum how how, int set)
 static struct sleeper asleep(const struct obs *o, enum how how)
 {
 	struct sleeper s;
-	int ended[2], set = how == IN_INHERITED_EPOLL ? set_of(o->fd, EPOLLIN) : -1;
+	int ended[2], set = how == IN_INHERITED_EPOLL ? epoll_on(o->fd, EPOLLIN) : -1;
 
 	if (pipe(ended))
 		die("pipe");
@@ -85,10 +64,8 @@ static struct sleeper asleep(const struct obs *o, enum how how)
 static struct sleeper stopped(const struct obs *o, enum how how)
 {
 	struct sleeper s = asleep(o, how);
-	int status;
 
-	if (kill(s.pid, SIGSTOP) || waitpid(s.pid, &status, WUNTRACED) != s.pid || !WIFSTOPPED(status))
-		die("it does not stop");
+	obs_stop(s.pid);
 	return s;
 }
 
