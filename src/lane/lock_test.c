@@ -110,21 +110,34 @@ static int in_a_namespace(void)
 	return gn_lock_inherits(lock);
 }
 
+/* Its exit status, or 2: there are no namespaces. */
+static int above_a_namespace(void)
+{
+	int status;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
+		return 2;
+	pid = fork();
+	if (pid == 0)
+		_exit(in_a_namespace());
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+}
+
 GN_TEST(numbers_in_a_foreign_proc_are_not_believed)
 {
 	int status;
 	pid_t pid;
 
 	begin();
-	if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0) {
-		gn_unit_skip("numbers_in_a_foreign_proc_are_not_believed", "no namespaces");
-		return;
-	}
-	pid = fork();
+	pid = fork(); /* who has left has no children any more once the namespace's first process has ended: LeakSanitizer wants one */
 	if (pid == 0)
-		_exit(in_a_namespace());
+		_exit(above_a_namespace());
 	waitpid(pid, &status, 0);
-	ck_assert_int_eq(status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+		gn_unit_skip("numbers_in_a_foreign_proc_are_not_believed", "no namespaces");
+	else
+		ck_assert_int_eq(status, 0);
 }
 
 GN_TEST(no_owner_is_dead_among_strangers)

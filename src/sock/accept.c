@@ -96,11 +96,16 @@ static int accept_public(struct gn_sock *so, int fd, int flags)
 	return c;
 }
 
-/* The private face, or -EAGAIN where there is none any more. */
+/* The private face, or -EAGAIN where there is none any more: whom no slot is left for has no names but the kernel's, and goes to the public one. */
 static int accept_hidden(struct gn_sock *so, int fd, int flags)
 {
-	int c = accept_private(so, flags);
+	int c;
 
+	if (unlikely(!gn_pool_has_room())) {
+		gn_private_retire(so, fd);
+		return -EAGAIN;
+	}
+	c = accept_private(so, flags);
 	if (c == -EINVAL) /* a relative has shut the listener */
 		gn_private_forget(so, fd);
 	return c == -EINVAL || c == -EBADF ? -EAGAIN : c;

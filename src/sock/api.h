@@ -143,6 +143,10 @@ struct gn_sock *gn_sandboxed(int fd); /* held: its names and options are known h
 /* fork.c */
 void gn_adopt(struct gn_sock *so, int fd); /* in a child that gn_fork() could not count; its parent has */
 pid_t gn_fork(pid_t (*real_fork)(void));
+/* Processes of our own (relays): in them nothing of libc's or the program's runs at the fork, their end sends no signal, and what they did is in
+ * nobody's numbers. Only gn_helper_wait() waits for them. */
+pid_t gn_helper_fork(void);
+void gn_helper_wait(pid_t pid);
 bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these in each process */
 void gn_fork_child(void);
 void gn_fork_handlers(void); /* at the start of the process */

@@ -16,6 +16,7 @@
 
 #define GROUP_GUESS 4 /* members of a group, before any was called */
 #define PORT_TRIES 32
+#define OTHER_TRIES 24 /* of these */
 #define MEANWHILE 3 /* beside 0, 1 and GN_PEER_AGAIN */
 
 static uint32_t any_number(void)
@@ -28,10 +29,12 @@ static uint32_t any_number(void)
 	return seed >> 8;
 }
 
-static uint16_t port_pick(void)
+/* The kernel's connect() takes ports an even number above the lowest as long as it finds one (inet_hashtables.c): `other` ones are not likely to
+ * be those of callers of the public face. */
+static uint16_t port_pick(bool other)
 {
 	static _Atomic uint32_t range; /* low << 16 | high of net.ipv4.ip_local_port_range */
-	uint32_t r = atomic_load(&range);
+	uint32_t r = atomic_load(&range), above;
 
 	if (!r) {
 		char text[32] = "";
@@ -45,7 +48,8 @@ static uint16_t port_pick(void)
 		r = low << 16 | (high & 0xffff);
 		atomic_store(&range, r);
 	}
-	return (uint16_t)((r >> 16) + any_number() % ((r & 0xffff) - (r >> 16) + 1));
+	above = any_number() % ((r & 0xffff) - (r >> 16) + 1);
+	return (uint16_t)((r >> 16) + (other && (r >> 16) + (above | 1) <= (r & 0xffff) ? above | 1 : above));
 }
 
 /* Binds the caller's end to a name that spells both addresses. */
@@ -57,7 +61,7 @@ static int caller_bind(int u, struct gn_addr *from, const struct gn_addr *dest)
 
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRINUSE; i++) {
 		if (!fixed)
-			from->port = port_pick();
+			from->port = port_pick(i < OTHER_TRIES);
 		if (!fixed && from->port == dest->port)
 			continue; /* the kernel would not choose it either: it is taken */
 		gn_name_caller(&name, from, dest);
@@ -125,6 +129,8 @@ static int private_call(const struct gn_sock *so, int u, const struct gn_addr *d
 	if (!from->family || gn_addr_is_wildcard(from))
 		rc = gn_addr_source(from, dest);
 	from->port = so->ep->local.port;
+	if (rc == 0 && from->port && !gn_name_may_call(from, gn_sys_geteuid())) /* as whoever accepts would find */
+		rc = -EPERM;
 	if (rc == 0)
 		rc = caller_bind(u, from, dest);
 	if (rc < 0)

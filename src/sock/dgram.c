@@ -76,7 +76,7 @@ static ssize_t send_ring(struct gn_sock *so, int fd, struct gn_pair *p, struct g
 	ssize_t n;
 
 	for (;;) {
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		n = gn_pair_put(so, fd, p, io, sure);
 		gn_unlock(&so->ep->tx.lock);
 		if (likely(n != -EAGAIN && n != -ESTALE && n != -EBUSY)) {
@@ -221,7 +221,7 @@ static void taken_done(struct gn_sock *so, int fd, struct gn_taken *t)
 {
 	/* From the dead a bell of ours would part us, and what they had sent be thrown away. */
 	if (unlikely(t->room_for) && gn_pair_lives(so, fd, t->room_for)) {
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		gn_error_keep(so, gn_pair_bell(so, fd, t->room_for));
 		gn_unlock(&so->ep->tx.lock);
 	}
@@ -245,7 +245,7 @@ static ssize_t recv_shared(struct gn_sock *so, int fd, struct gn_io *io)
 		ask = again || (nonblock && (!gn_dgram_is_quiet(so) || ++so->empties % 16 == 0));
 		taken.room_for = NULL;
 		taken.by_kernel = false;
-		gn_lock(&so->ep->rx.lock);
+		gn_rx_lock(so, fd);
 		n = gn_dgram_take(so, fd, io, ask, &taken);
 		gn_unlock(&so->ep->rx.lock);
 		taken_done(so, fd, &taken);
@@ -303,7 +303,7 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	bool queued; /* in the kernel, before what is in rings that are not open yet */
 	int rc = 1;
 
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	for (int look = 0; look < 2; look++) { /* an error is told before what is queued */
 		rc = gn_dgram_purge(so, fd);
 		gn_error_keep(so, rc);

@@ -108,7 +108,7 @@ bool gn_dgram_connecting(struct gn_sock *so, int fd)
 	if (!so->dgram || !gn_rx_shared(so))
 		return false;
 	gn_dgram_parted(so); /* else nobody would know of it afterwards */
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_error_keep(so, rc);

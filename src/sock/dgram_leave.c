@@ -24,7 +24,6 @@
 #define RINGS_NS (20 * GN_NS_PER_MS)
 #define ASKED_NS (20 * GN_NS_PER_MS)
 #define PUMP_MS 1000 /* between two looks, should nobody tell */
-#define WAIT_ALL 0x40000000 /* __WALL */
 
 /* Closes the pairs whose records are ours to move; no new ones come. */
 static uint32_t pairs_close(struct gn_sock *so, int fd)
@@ -43,7 +42,7 @@ static uint32_t pairs_close(struct gn_sock *so, int fd)
 			;
 		if (consent < GN_CONSENT_LEAVING)
 			mine |= 1u << i;
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		gn_pair_end(so, fd, p);
 		gn_pair_tx_back(so, p);
 		gn_unlock(&so->ep->tx.lock);
@@ -256,7 +255,7 @@ static void peers_ask(struct gn_sock *so, int fd, uint32_t asked)
 	uint32_t left = asked;
 	struct gn_pair *p;
 
-	gn_lock(&so->ep->tx.lock);
+	gn_tx_lock(so, fd);
 	GN_FOR_PAIRS(so->dgram, p, asked)
 		if (atomic_load(&p->tx.dir->consent) != GN_CONSENT_NONE)
 			gn_error_keep(so, gn_pair_bell(so, fd, p));
@@ -322,23 +321,18 @@ static _Noreturn void pump_main(struct leave *l)
 	gn_sys_exit_group(0);
 }
 
-static pid_t bare_fork(void)
-{
-	return (pid_t)gn_raw6(SYS_clone, 0, 0, 0, 0, 0, 0); /* no signal at its end, and nothing of libc's or the program's runs in it */
-}
-
 /* A process of our own, nobody's child, does the rest. */
 static void pump_start(struct leave *l)
 {
-	pid_t pid = bare_fork();
+	pid_t pid = gn_helper_fork();
 
 	if (pid == 0) {
-		if (bare_fork() == 0)
+		if (gn_helper_fork() == 0)
 			pump_main(l);
 		gn_sys_exit_group(0);
 	}
 	if (pid > 0)
-		gn_raw6(SYS_wait4, pid, 0, WAIT_ALL, 0, 0, 0);
+		gn_helper_wait(pid);
 	for (uint32_t i = 0; i < l->sources; i++)
 		gn_stand_end(&l->source[i].stand);
 	gn_backlog_drop(&l->backlog);
@@ -380,7 +374,7 @@ void gn_dgram_leave(struct gn_sock *so, int fd)
 
 	atomic_fetch_or(&so->ep->flags, GN_EP_PINNED);
 	l.mine = pairs_close(so, fd);
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	GN_FOR_PAIRS(so->dgram, p, l.mine)
 		bells_end(p);
 	queue = gn_dgram_purge_all(so, fd);

@@ -331,7 +331,7 @@ static void pair_consent(struct gn_sock *so, int fd, struct gn_pair *p)
 	if (atomic_load(&p->rx.dir->consent) != GN_CONSENT_NONE || gn_flag(so->ep, GN_EP_PINNED) || gn_edges_wait(so, fd) || !gn_begins(so))
 		return;
 	gn_lock(&gn_watch_lists);
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	/* Closes the kernel lane to calls that do not know bells, unless one is inside it (theory in promote.c). */
 	if (gn_may_begin(so) && (gn_rx_shared(so) || gn_lane_leave(&so->ep->rx))) {
 		atomic_fetch_or(&d->shared->rx_mask, 1u << (p - d->pair));
@@ -472,19 +472,58 @@ void gn_pair_rx_done(struct gn_sock *so, struct gn_pair *p)
 		atomic_fetch_add(&so->dgram->shared->news_past, atomic_load(&p->rx.dir->head));
 }
 
-bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)
+/* Somebody can read what we write there, still. */
+static bool lifeline_holds(const struct gn_pair *p)
 {
-	ssize_t rc;
 	char byte;
 
+	return gn_sys_recv(p->meeting.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == -EAGAIN;
+}
+
+bool gn_pair_lives(struct gn_sock *so, int fd, struct gn_pair *p)
+{
 	if (atomic_load(&p->sh->gone))
 		return false;
-	rc = gn_sys_recv(p->meeting.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (rc == -EAGAIN)
+	if (lifeline_holds(p))
 		return true;
-	gn_lock(&so->ep->tx.lock);
+	gn_tx_lock(so, fd);
 	if (!atomic_exchange(&p->sh->gone, 1) && atomic_load(&p->sh->tx_lane) == GN_LANE_RING)
 		gn_pair_end(so, fd, p);
 	gn_unlock(&so->ep->tx.lock);
 	return false;
+}
+
+/* Nobody knows whether the dead one rang. From a dead peer a bell would part us. */
+static void ring_again(struct gn_sock *so, int fd, struct gn_pair *p)
+{
+	if (!atomic_load(&p->sh->gone) && lifeline_holds(p))
+		gn_error_keep(so, gn_pair_bell(so, fd, p));
+}
+
+void gn_dgram_tx_mend(struct gn_sock *so, int fd)
+{
+	struct gn_pair *p;
+
+	GN_FOR_PAIRS(so->dgram, p, atomic_load(&so->dgram->shared->tx_mask)) {
+		if (!gn_pair_is_mapped(p) || atomic_load(&p->sh->tx_lane) != GN_LANE_RING)
+			continue;
+		atomic_store(&p->tx.dir->head, p->sh->tx.own);
+		ring_again(so, fd, p);
+	}
+}
+
+void gn_dgram_rx_mend(struct gn_sock *so, int fd)
+{
+	struct gn_pair *p;
+
+	GN_FOR_PAIRS(so->dgram, p, gn_dgram_mask(so->dgram)) {
+		if (!gn_pair_is_mapped(p))
+			continue;
+		atomic_store(&p->rx.dir->tail, p->sh->rx.own);
+		if (p->peer.family) /* UDP waits for no room */
+			continue;
+		gn_tx_lock(so, fd);
+		ring_again(so, fd, p);
+		gn_unlock(&so->ep->tx.lock);
+	}
 }

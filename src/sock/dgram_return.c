@@ -104,7 +104,7 @@ void gn_pair_settle(struct gn_sock *so, int fd, struct gn_pair *p)
 	while (atomic_load(&p->tx.dir->consent) == GN_CONSENT_LEAVING && atomic_load(&p->tx.dir->tail) != p->sh->tx.own &&
 	       gn_now_ns() < until && gn_pair_lives(so, fd, p))
 		gn_sys_nanosleep(&step, NULL);
-	gn_lock(&so->ep->tx.lock);
+	gn_tx_lock(so, fd);
 	gn_pair_end(so, fd, p); /* what is left to do then is done at the next call */
 	gn_unlock(&so->ep->tx.lock);
 }
@@ -117,7 +117,7 @@ void gn_dgram_heed(struct gn_sock *so, int fd)
 	GN_FOR_PAIRS(d, p, atomic_load(&d->shared->tx_mask)) {
 		if (!gn_pair_is_mapped(p) || (!gn_pair_leaves(p) && !atomic_load(&p->sh->returns)))
 			continue;
-		gn_lock(&so->ep->tx.lock);
+		gn_tx_lock(so, fd);
 		gn_pair_end(so, fd, p);
 		gn_unlock(&so->ep->tx.lock);
 	}

@@ -223,7 +223,7 @@ int gn_dgram_wait_tx(struct gn_sock *so, int fd, struct gn_pair *p, uint64_t dea
 	gn_cpu_publish(so);
 	if (!ending && GN_SPIN_UNTIL(so, NULL, has_room(p)))
 		return 0;
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	queue = gn_dgram_purge(so, fd);
 	gn_error_keep(so, queue);
 	gn_unlock(&so->ep->rx.lock);
@@ -326,7 +326,7 @@ bool gn_dgram_check(struct gn_sock *so, int fd)
 {
 	int rc;
 
-	gn_lock(&so->ep->rx.lock);
+	gn_rx_lock(so, fd);
 	rc = gn_dgram_purge(so, fd);
 	gn_unlock(&so->ep->rx.lock);
 	gn_error_keep(so, rc);

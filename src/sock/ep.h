@@ -21,6 +21,7 @@
 #define GN_POOL_NAME "gnezdo-pool"
 #define GN_POOL_MAGIC 0x324c4f4f504e47ull
 #define GN_POOL_SLOTS 65536u
+#define GN_POOL_SPARE 1024u /* so few left: the private faces go */
 #define GN_HOLDERS 6 /* pids that a slot can name */
 
 enum gn_state { /* stored in gn_ep.state as uint32_t; names as ss(8) prints them */

@@ -4,7 +4,6 @@
  *
  * Invariants: what fails in the kernel changes nothing here; the errors are the kernel's own. No hidden descriptor is ever registered.
  */
-#include <stdlib.h>
 
 #include "sock/epset.h"
 
@@ -36,14 +35,14 @@ static int ctl_revive(struct gn_epset *set, struct gn_watch *w, const struct epo
 
 static int ctl_add(struct gn_epset *set, struct gn_sock *so, int fd, const struct epoll_event *ev)
 {
-	struct gn_watch *w = calloc(1, sizeof *w);
+	struct gn_watch *w = gn_watch_new();
 	int rc;
 
 	if (!w)
 		return -ENOMEM;
 	rc = gn_epset_ctl(set, EPOLL_CTL_ADD, fd, gn_kernel_events(so, ev->events), ev->data.u64);
 	if (rc < 0) {
-		free(w);
+		gn_watch_give(w);
 		return rc;
 	}
 	*w = (struct gn_watch){.set = set, .so = so, .fd = fd, .number = fd, .events = ev->events, .data = ev->data, .of_sock = so->watches};

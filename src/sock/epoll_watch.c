@@ -6,7 +6,6 @@
  * Invariants: as long as gn_watch.so has descriptors, its list so->watches has each watch of it just once, and these alone. The kernel has a
  * watch in at most one of the two sets, under gn_watch.number in the program's and gn_watch.fd in the bells.
  */
-#include <stdlib.h>
 #include <sys/ioctl.h>
 
 #include "sock/epset.h"
@@ -260,13 +259,25 @@ void gn_watches_outer(struct gn_epset *set)
 	}
 }
 
+static struct gn_spare spare;
+
+struct gn_watch *gn_watch_new(void)
+{
+	return gn_spare_take(&spare, sizeof(struct gn_watch));
+}
+
+void gn_watch_give(struct gn_watch *w)
+{
+	gn_spare_give(&spare, w);
+}
+
 /* The list of its endpoint is the caller's to mend. */
 static void watch_free(struct gn_watch *w)
 {
 	if (w->ring && !w->deleted)
 		w->set->rings--;
 	gn_watch_list_del(w);
-	free(w);
+	gn_watch_give(w);
 }
 
 void gn_watch_remove(struct gn_watch *w)

@@ -5,16 +5,17 @@
  * Invariants: what is done to the program's set is done by set->fd, a number of it that is open; set->rung_inside says whether the bells are
  * in there, under set->cookie.
  */
-#include <stdlib.h>
 
 #include "base/fd.h"
 #include "sock/epset.h"
 
 #define COOKIE 0x676e65a5d0000000ull
 
+static struct gn_spare spare;
+
 static struct gn_epset *set_new(int fd)
 {
-	struct gn_epset *set = calloc(1, sizeof *set);
+	struct gn_epset *set = gn_spare_take(&spare, sizeof *set);
 
 	if (!set)
 		return NULL;
@@ -192,5 +193,5 @@ void gn_epset_free(struct gn_epset *set)
 	gn_unlock(&gn_watch_lists);
 	gn_unhide_close(&set->bells);
 	gn_unhide_close(&set->ready);
-	free(set);
+	gn_spare_give(&spare, set);
 }

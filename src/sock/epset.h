@@ -136,6 +136,8 @@ uint32_t gn_kernel_events(const struct gn_sock *so, uint32_t events); /* what is
 int gn_bells_ctl(struct gn_watch *w, int op); /* in the bells */
 uint64_t gn_watch_shows(const struct gn_watch *w); /* to the bells: changes with what is news to an edge; 0: that cannot be told */
 void gn_watch_added(struct gn_watch *w);     /* to the kernel's list and set: it goes on to the ring, if it is due there */
+struct gn_watch *gn_watch_new(void);         /* zeroed, or NULL */
+void gn_watch_give(struct gn_watch *w);      /* in no list */
 void gn_watch_remove(struct gn_watch *w);    /* gn_watch_lists is held too: out of both lists, and freed */
 void gn_watch_to_ring(struct gn_watch *w);
 void gn_watch_warm(struct gn_watch *w);      /* from among the cold ones back to those that are looked at */

@@ -78,15 +78,28 @@ static int group_join(int u, const struct gn_name *place)
 	return rc;
 }
 
+/* Callers believe who owns the public face (trust.c): who was another user when it made the socket is not known for its owner. */
+static bool is_owned(int fd)
+{
+	uid_t uid = gn_sys_geteuid();
+	struct stat st;
+
+	return uid == 0 || (gn_sys_fstat(fd, &st) == 0 && st.st_uid == uid);
+}
+
 /* The private face of a listener. Its failure costs speed only, and gnezdo ss says so. */
 static void private_face_open(struct gn_sock *so, int fd, int backlog)
 {
 	struct gn_name name;
 	bool dual = so->ep->domain == AF_INET6 && gn_addr_is_wildcard(&so->ep->local) && !gn_option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
 	bool grouped = gn_option_on(fd, SOL_SOCKET, SO_REUSEPORT);
-	int u = gn_fd_is_scarce() ? -EMFILE : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int rc;
+	int u, rc;
 
+	if (!is_owned(fd)) {
+		gn_why(so->ep, GN_WHY_TRUST);
+		return;
+	}
+	u = gn_fd_is_scarce() ? -EMFILE : gn_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (u < 0) {
 		gn_why(so->ep, u == -EMFILE ? GN_WHY_SCARCE : GN_WHY_NO_MEMORY);
 		return;

@@ -49,17 +49,16 @@ static struct gn_sock *open_one(enum gn_kind kind, int fd, int domain, int type,
 
 	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
 	gn_table_clear(fd); /* closed behind our back before */
-	if (gn_world.sandboxed || !serves(domain, type, protocol))
-		return NULL;
+	if (gn_world.sandboxed || (uint32_t)fd >= gn_world.table_size || !serves(domain, type, protocol))
+		return NULL; /* the kernel's alone */
 	gn_lock(&gn_world.big);
 	so = kind == GN_KIND_EARLY && atomic_load(&gn_world_lent) ? NULL : make(kind, domain, type, protocol, flags);
 	if (so) {
 		so->ep->fd = fd;
 		atomic_store(&so->ep->state, state);
 		gn_stats_begin(so);
-		if (gn_table_set(fd, so, &stale) < 0)
-			so = NULL; /* above the table: the kernel's alone */
-		else if (kind == GN_KIND_EARLY)
+		gn_table_set(fd, so, &stale);
+		if (kind == GN_KIND_EARLY)
 			atomic_fetch_add(&gn_world.early, 1);
 	}
 	gn_unlock(&gn_world.big);
@@ -308,11 +307,26 @@ static int share(struct gn_sock *so, int copy)
 	return -EBADF;
 }
 
+/* Until a copy is known to lead to `so`, no other socket comes under its descriptors. False: none does any more. */
+static bool keep_still(struct gn_sock *so)
+{
+	if (!so || so->kind == GN_KIND_EPOLL || unlikely(gn_world.sandboxed))
+		return false;
+	gn_connecting_pass(so);
+	if (!gn_is_inet(so->ep) || atomic_load(&so->ep->state) == GN_ESTAB)
+		return false;
+	gn_connecting_begin(so);
+	return true;
+}
+
 /* `copy` leads where `fd` does, to `so` if that is anything of ours: its reference is given up. */
-static int shared(struct gn_sock *so, int fd, int copy)
+static int shared(struct gn_sock *so, int fd, int copy, bool still)
 {
 	gn_table_clear(copy);
 	if (so && so->kind == GN_KIND_SOCK && copy <= 2) {
+		if (still)
+			gn_connecting_end(so);
+		still = false;
 		so = leave_to_stdio(so, fd);
 		dup_again(fd, copy);
 	}
@@ -320,6 +334,8 @@ static int shared(struct gn_sock *so, int fd, int copy)
 		atomic_store(gn_slot(copy), *gn_slot(fd)); /* nothing is counted there */
 	} else if (so) {
 		copy = share(so, copy);
+		if (still)
+			gn_connecting_end(so);
 		gn_put(so);
 	}
 	return copy;
@@ -327,16 +343,16 @@ static int shared(struct gn_sock *so, int fd, int copy)
 
 int gn_dup(int fd, int cmd, long from)
 {
-	bool lent = gn_is_vfork_child();
+	bool lent = gn_is_vfork_child(), still;
 	struct gn_sock *so = lent ? NULL : gn_get_any(fd); /* looked up first: the number may be another file's as soon as it is copied */
 	int copy;
 
-	if (so)
-		gn_connecting_pass(so);
+	still = keep_still(so);
 	copy = (int)gn_neg(cmd == GN_DUP ? gn_real.dup(fd) : gn_real.fcntl(fd, cmd, from)); /* a sandbox may allow one of them only */
-
 	if (copy >= 0)
-		return lent ? dup_lent(fd, copy) : shared(so, fd, copy);
+		return lent ? dup_lent(fd, copy) : shared(so, fd, copy, still);
+	if (still)
+		gn_connecting_end(so);
 	if (so)
 		gn_put(so);
 	return copy;
@@ -357,7 +373,7 @@ int gn_taken(int fd, int rc)
 	gn_put(so);
 	if (!same || gn_is_vfork_child())
 		return same ? dup_lent(fd, rc) : rc;
-	return shared(gn_get_any(fd), fd, rc);
+	return shared(gn_get_any(fd), fd, rc, false);
 }
 
 static void sock_fd_moved(struct gn_sock *so, int from, int to)
@@ -430,7 +446,7 @@ static int dup2_sandboxed(int from, int to, int flags, bool three)
 
 int gn_dup2(int from, int to, int flags, bool three)
 {
-	bool pool = to == gn_world.pool_fd;
+	bool pool = to == gn_world.pool_fd, still;
 	struct gn_sock *so;
 	int rc;
 
@@ -453,11 +469,14 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (so && so->kind == GN_KIND_SOCK && to <= 2)
 		so = leave_to_stdio(so, from);
 	gn_table_clear(to);
+	still = keep_still(so);
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (unlikely(pool) && rc >= 0)
 		gn_family_again();
 	if (rc >= 0 && so)
 		rc = share(so, to);
+	if (still)
+		gn_connecting_end(so);
 	if (so)
 		gn_put(so);
 	return rc;

@@ -13,6 +13,9 @@
 #include "sock/opts.h"
 
 #define OPTIONS_MAX 32
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51 /* linux/in.h, Linux 6.3 */
+#endif
 
 static struct gn_spare spare;
 
@@ -218,6 +221,7 @@ bool gn_option_needs_kernel(const struct gn_sock *so)
 		{IPPROTO_TCP, TCP_MD5SIG},     {IPPROTO_TCP, TCP_ULP},	   {IPPROTO_IP, IP_TRANSPARENT},  {IPPROTO_IP, IP_OPTIONS},
 		{IPPROTO_TCP, TCP_FASTOPEN},   {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
 		{SOL_SOCKET, SO_ZEROCOPY},     {IPPROTO_TCP, TCP_INQ},
+		{IPPROTO_IP, IP_LOCAL_PORT_RANGE},
 	};
 	const struct gn_option *linger = gn_option_find(so, SOL_SOCKET, SO_LINGER);
 	struct linger l;

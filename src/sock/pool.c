@@ -111,6 +111,24 @@ static struct gn_ep *slot_find(struct gn_pool *pool)
 	return NULL;
 }
 
+/* Those of killed relatives count until they are found. */
+static void orphans_free(struct gn_pool *pool)
+{
+	for (uint32_t i = 0; i < pool->slots; i++)
+		if (atomic_load_explicit(&pool->ep[i].state, memory_order_relaxed) != GN_FREE && slot_take(pool, &pool->ep[i], true))
+			atomic_store(&pool->ep[i].state, GN_FREE);
+}
+
+bool gn_pool_has_room(void)
+{
+	struct gn_pool *pool = gn_world.pool;
+
+	if (likely(!pool || atomic_load_explicit(&pool->used, memory_order_relaxed) < pool->slots - GN_POOL_SPARE))
+		return true;
+	orphans_free(pool);
+	return atomic_load(&pool->used) < pool->slots - GN_POOL_SPARE;
+}
+
 static void slot_clear(struct gn_ep *ep)
 {
 	uint32_t keep = GN_UNCONN;

@@ -137,6 +137,32 @@ GN_TEST(the_next_holder_of_a_seat_keeps_its_count)
 		pthread_join(thread[i], NULL);
 }
 
+GN_TEST(a_pool_with_few_slots_left_has_room_once_the_dead_have_left)
+{
+	enum { SLOTS = GN_POOL_SPARE + 8, DEAD = 3 };
+	struct gn_pool *small = calloc(1, sizeof *small + SLOTS * sizeof small->ep[0]);
+	int32_t dead = somebody_dead();
+
+	join();
+	gn_world.pool = small;
+	small->slots = SLOTS;
+	for (int i = 0; i < 8; i++) {
+		atomic_store(&small->ep[i].state, GN_ESTAB);
+		atomic_store(&small->ep[i].holders, 1);
+		atomic_store(&small->ep[i].pid[0], getpid());
+	}
+	atomic_store(&small->used, 7);
+	ck_assert(gn_pool_has_room());
+	atomic_store(&small->used, 8);
+	ck_assert(!gn_pool_has_room());
+	atomic_store(&small->ep[DEAD].pid[0], dead);
+	ck_assert(gn_pool_has_room());
+	ck_assert_uint_eq(small->used, 7);
+	ck_assert_uint_eq(small->ep[DEAD].state, GN_FREE);
+	ck_assert_uint_eq(small->ep[DEAD + 1].state, GN_ESTAB);
+	free(small);
+}
+
 int main(void)
 {
 	return gn_unit_run("pool");

@@ -48,6 +48,14 @@ static void give_up(struct gn_sock *so, enum gn_reason why)
 	so->heat_next = UINT32_MAX;
 }
 
+/* Is the other end there still? Where the two meet by their addresses, those may be another connection's as soon as it is gone. */
+static bool has_peer(int fd)
+{
+	struct pollfd p = {fd, 0, 0};
+
+	return gn_sys_poll(&p, 1, 0) == 0;
+}
+
 /* Who is on the other end, and where the two meet. */
 static int meeting_place(struct gn_sock *so, int fd, struct gn_name *at)
 {
@@ -117,6 +125,8 @@ void gn_tx_mend(struct gn_sock *so, int fd)
 	struct gn_ep *ep = so->ep;
 	struct gn_dir *d = so->tx.dir;
 
+	if (so->dgram)
+		gn_dgram_tx_mend(so, fd);
 	if (!d || gn_has_moved(so))
 		return;
 	if (atomic_load(&d->lane) == GN_LANE_BACK) /* killed in gn_tx_back() */
@@ -135,6 +145,8 @@ void gn_rx_mend(struct gn_sock *so, int fd)
 	struct gn_ep *ep = so->ep;
 	struct gn_dir *d = so->rx.dir;
 
+	if (so->dgram)
+		gn_dgram_rx_mend(so, fd);
 	if (!d || gn_has_moved(so))
 		return;
 	if (gn_rx_shared(so) && atomic_load(&d->consent) == GN_CONSENT_NONE) /* killed in gn_consent_rx() */
@@ -211,6 +223,10 @@ void gn_promote_step(struct gn_sock *so, int fd)
 		else if (rc == 0)
 			rc = gn_meeting_step(&so->meeting, &at, &so->expect, gn_world.ring_size, so->ep->type != SOCK_STREAM,
 					     &so->segment);
+		if (rc == 1 && gn_flag(so->ep, GN_EP_EMULATED) && !has_peer(fd)) { /* after it: whoever came to meet another one came later than the end */
+			gn_segment_unmap(&so->segment);
+			rc = -ENOTCONN;
+		}
 		if (before >= 0 && before != so->meeting.fd)
 			gn_unhide(before);
 		if (so->meeting.fd >= 0)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include "sock/carry.h"
 
@@ -66,7 +65,6 @@ static void detach(void)
 	sigfillset(&all);
 	gn_sys_sigprocmask(SIG_BLOCK, &all, NULL);
 	gn_raw3(SYS_setsid, 0, 0, 0);
-	gn_world.stats = false;
 }
 
 static int asked_open(uint64_t moved[2])
@@ -194,13 +192,13 @@ static int relay_fork(struct gn_sock *so, int ring, const int pair[2], int tell)
 
 	if (lent)
 		atomic_fetch_add(&so->ep->holders, 1);
-	pid = gn_fork(gn_real.fork);
+	pid = gn_fork(gn_helper_fork);
 	if (pid < 0 && lent)
 		atomic_fetch_sub(&so->ep->holders, 1);
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		pid = gn_fork(gn_real.fork);
+		pid = gn_fork(gn_helper_fork);
 		if (pid < 0 && lent)
 			atomic_fetch_sub(&so->ep->holders, 1);
 		if (is_counted())
@@ -210,7 +208,7 @@ static int relay_fork(struct gn_sock *so, int ring, const int pair[2], int tell)
 		gn_adopt(so, ring);
 		relay_main(so, ring, pair, tell);
 	}
-	gn_raw6(SYS_wait4, pid, 0, 0, 0, 0, 0);
+	gn_helper_wait(pid);
 	return 0;
 }
 
@@ -334,17 +332,16 @@ void gn_forward_callers(int private_fd)
 
 	if (c < 0)
 		return;
-	pid = gn_fork(gn_real.fork);
+	pid = gn_fork(gn_helper_fork);
 	if (pid > 0)
-		gn_raw6(SYS_wait4, pid, 0, 0, 0, 0, 0);
+		gn_helper_wait(pid);
 	if (pid != 0) {
 		gn_sys_close(c);
 		return;
 	}
-	gn_world.stats = false;
 	gn_raw3(SYS_setsid, 0, 0, 0);
 	for (; c >= 0; c = next_caller(private_fd, &name)) {
-		if (gn_real._Fork() == 0) { /* counted nowhere: it has the caller alone */
+		if (gn_helper_fork() == 0) { /* counted nowhere: it has the caller alone */
 			close_others((int[]){c}, 1);
 			forward_main(c, &name);
 		}

@@ -283,6 +283,7 @@ struct gn_sock *gn_accepted(int fd, const struct gn_ep *listener, int flags); /*
 
 /* pool.c */
 struct gn_ep *gn_ep_new(int domain, int type, int protocol);
+bool gn_pool_has_room(void); /* for some connections more */
 void gn_ep_leave(struct gn_ep *ep); /* this process holds it no longer */
 uint8_t gn_ep_join(struct gn_ep *ep); /* in a forked child: the parent counted already; the child's seat */
 void gn_ep_reap(struct gn_ep *ep);  /* forgets holders that have ended without a close */
@@ -691,6 +692,8 @@ void gn_dgram_part(struct gn_sock *so);               /* has left: lifelines and
 void gn_dgram_hold(struct gn_sock *so);               /* a fork begins: the table is still */
 void gn_dgram_release(struct gn_sock *so);            /* in the parent */
 void gn_dgram_forked(struct gn_sock *so);             /* in the child */
+void gn_dgram_tx_mend(struct gn_sock *so, int fd);   /* gn_tx_mend(), gn_rx_mend() */
+void gn_dgram_rx_mend(struct gn_sock *so, int fd);
 void gn_dgram_fd_moved(struct gn_sock *so, int from, int to);
 int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes);
 int gn_dgram_unsent(struct gn_sock *so, int fd, int *bytes);

@@ -34,6 +34,8 @@ void gn_stats_begin(struct gn_sock *so)
 	const uint64_t *each = (const uint64_t *)&now;
 	uint64_t any = 0;
 
+	if (!gn_world.stats_wanted)
+		return;
 	counts_read(so->ep, &now);
 	for (size_t i = 0; i < sizeof now / sizeof *each; i++)
 		any |= each[i];
@@ -45,7 +47,6 @@ void gn_stats_begin(struct gn_sock *so)
 	if (so->base)
 		*so->base = now;
 }
-
 
 /* Adds what went through `so` while this process held it. */
 static void sum_add(const struct gn_sock *so)

@@ -331,7 +331,7 @@ const struct call calls[] = {
 	{ "write to nobody who sleeps", nothing, writes, ALL, LATE },
 	{ "write of pieces", nothing, writes_by_msg, ALL, 0 },
 	{ "write of much", nothing, writes_much, STREAMS, MUCH },
-	{ "write, full", fills, writes, CIRCUITS, LATE | MUCH },
+	{ "write, full", fills, writes, CIRCUITS | DGRAM, LATE | MUCH },
 	{ "read", until_readable, reads, ALL, GREETED },
 	{ "look and read", until_readable, peeks_and_reads, ALL, GREETED },
 	{ "read of all", until_readable, reads_all, ALL, GREETED },

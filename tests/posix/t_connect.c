@@ -370,6 +370,55 @@ static void options_hold_after_connect(struct obs *o)
 	}
 }
 
+static int caller_from(uint32_t kind, const struct obs_name *from, const struct obs_name *to)
+{
+	int fd = sock_of(kind, 0), one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	obs("bind", bind(fd, (struct sockaddr *)&from->sa, from->len));
+	obs("connect", connect(fd, (struct sockaddr *)&to->sa, to->len));
+	return fd;
+}
+
+/* An end that does not know yet that its peer has gone, and a new connection of the same two addresses. */
+static void same_addresses_again(struct obs *o)
+{
+	static const uint32_t kinds[] = { TCP4, TCP6 };
+	struct obs_name at, from;
+
+	(void)o;
+	for (size_t i = 0; i < 2; i++) {
+		int lfd = listener(kinds[i], 5, &at), c, old, new;
+
+		obs_kind(kinds[i]);
+		name_any(&from, kinds[i]);
+		c = caller_from(kinds[i], &from, &at);
+		name_get(c, &from);
+		old = accept(lfd, NULL, NULL);
+		for (int n = 0; n < 3; n++)
+			obs_send(old, "unread", 0);
+		close(c); /* a reset */
+		c = caller_from(kinds[i], &from, &at);
+		new = accept(lfd, NULL, NULL);
+		obs_send(c, "for the new one", 0);
+		obs_recv(new, 20, 0);
+		obs_send(old, "to nobody", MSG_NOSIGNAL);
+		obs_send(old, "to nobody", MSG_NOSIGNAL);
+		obs_recv(c, 20, MSG_DONTWAIT);
+		obs_recv(old, 20, MSG_DONTWAIT);
+		for (int n = 0; n < 3; n++) {
+			obs_send(new, "from the new one", 0);
+			obs_recv(c, 20, 0);
+			obs_send(c, "for the new one", 0);
+			obs_recv(new, 20, 0);
+		}
+		close(c);
+		close(old);
+		close(new);
+		close(lfd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -385,6 +434,7 @@ int main(int argc, char **argv)
 		{ "SO_REUSEADDR and SO_REUSEPORT", reuse, SOLO, 0 },
 		{ "SO_REUSEPORT spreads callers", reuseport_spreads, SOLO, 0 },
 		{ "a socket connected to itself", to_itself, SOLO, 0 },
+		{ "the same two addresses again", same_addresses_again, SOLO, 0 },
 		{ "strange addresses", strange_addresses, SOLO, 0 },
 		{ "connect with AF_UNSPEC", dissolve, TCP4, NO_RING },
 		{ "what was set before connect holds", options_hold_after_connect, SOLO, 0 },

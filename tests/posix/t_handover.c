@@ -897,6 +897,32 @@ static void its_state(struct obs *o)
 	finish(&p);
 }
 
+static volatile sig_atomic_t ended;
+
+static void on_end(int sig)
+{
+	(void)sig;
+	ended++;
+}
+
+/* Nobody ends but who was started. */
+static void no_strange_child(struct obs *o)
+{
+	struct sigaction old, sa = { .sa_handler = on_end, .sa_flags = SA_RESTART };
+	struct program p;
+
+	ended = 0;
+	sigaction(SIGCHLD, &sa, &old);
+	obs("peer writes", peer(o, op_give, UNREAD, 0));
+	p = begin(o, BY_PASSING);
+	note("ended: %d", (int)ended);
+	obs("waitpid", waitpid(-1, NULL, WNOHANG));
+	told(&p, "program", 'r', UNREAD, 0);
+	finish(&p);
+	note("ended: %d", (int)ended);
+	sigaction(SIGCHLD, &old, NULL);
+}
+
 static void names_stay(struct obs *o)
 {
 	struct program p;
@@ -979,6 +1005,7 @@ int main(int argc, char **argv)
 		{ "a relative in another network", another_network, STREAM, 0 },
 		{ "the peer ends", peer_ends, STREAM, 0 },
 		{ "its state", its_state, STREAM, 0 },
+		{ "no strange child", no_strange_child, STREAM, 0 },
 		{ "names of an internet connection", names_stay, TCP, 0 },
 		{ "copies and sets", copies_and_sets, STREAM, 0 },
 		{ 0 },

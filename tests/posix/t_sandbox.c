@@ -392,15 +392,12 @@ static void new_network(struct obs *o)
 	obs("connect there", connect(fd, (struct sockaddr *)&at.sa, at.len));
 }
 
-/* The listener was root's, the server is nobody. */
-static void setuid_after_listen(struct obs *o)
+/* Each caller is seen once. */
+static void serve_three(struct obs *o, int lfd, const struct obs_name *at)
 {
-	struct obs_name at;
-	int lfd = listener(o->kind, 5, &at);
 	char hex[300], buf[16];
 
-	obs("setuid", setuid(65534));
-	name_hex(hex, &at);
+	name_hex(hex, at);
 	for (int i = 0; i < 3; i++) {
 		peer_start_text(o, op_call, 0, hex);
 		int c = accept(lfd, NULL, NULL);
@@ -410,6 +407,66 @@ static void setuid_after_listen(struct obs *o)
 		obs("peer", peer_done(o));
 		close(c);
 	}
+	nonblock(lfd, true);
+	obs("accept", accept(lfd, NULL, NULL));
+}
+
+/* The listener was root's, the server is nobody. */
+static void setuid_after_listen(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(o->kind, 5, &at);
+
+	obs("setuid", setuid(65534));
+	serve_three(o, lfd, &at);
+}
+
+/* The address is root's, who listens there is not. */
+static void setuid_before_listen(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = sock_of(o->kind, 0);
+
+	name_any(&at, o->kind);
+	obs("bind", bind(lfd, (struct sockaddr *)&at.sa, at.len));
+	name_get(lfd, &at);
+	obs("setuid", setuid(65533));
+	obs("listen", listen(lfd, 5));
+	serve_three(o, lfd, &at);
+}
+
+/* A port that was bound as root. */
+static int low_port(void)
+{
+	int fd = sock_of(TCP4, 0);
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	for (int port = 1023; port > 512; port--) {
+		at.sin_port = htons((uint16_t)port);
+		if (bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0)
+			return fd;
+	}
+	die("no low port is free");
+	return -1;
+}
+
+static void caller_from_a_low_port(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(TCP4, 5, &at), fd = low_port(), a;
+
+	(void)o;
+	obs("seteuid", seteuid(65533));
+	obs("connect", connect(fd, (struct sockaddr *)&at.sa, at.len));
+	obs("seteuid", seteuid(0));
+	a = accept(lfd, NULL, NULL);
+	obs_send(fd, "hello", 0);
+	obs_recv(a, 10, 0);
+	nonblock(lfd, true);
+	obs("accept", accept(lfd, NULL, NULL));
+	close(a);
+	close(fd);
+	close(lfd);
 }
 
 int main(int argc, char **argv)
@@ -429,6 +486,8 @@ int main(int argc, char **argv)
 		{ "a new user namespace", new_user_namespace, STREAM, 0 },
 		{ "a new network", new_network, STREAM, 0 },
 		{ "setuid after listen", setuid_after_listen, TCP4 | TCP6, COLD_ONLY },
+		{ "setuid before listen", setuid_before_listen, TCP4 | TCP6, COLD_ONLY },
+		{ "a caller from a low port", caller_from_a_low_port, SOLO, 0 },
 		{ 0 },
 	};
 
