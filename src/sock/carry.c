@@ -456,12 +456,18 @@ static void end(struct gn_carrier *r)
 	r->plain = -1;
 }
 
-void gn_carry(struct gn_carrier *r)
+void gn_carry_first(struct gn_carrier *r)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 
 	r->edges = gn_sys_epoll_create1(EPOLL_CLOEXEC);
 	gn_sys_epoll_ctl(r->edges, EPOLL_CTL_ADD, r->ring, &ev);
+	if (!step(r))
+		end(r);
+}
+
+void gn_carry(struct gn_carrier *r)
+{
 	for (;;) {
 		if (!r->over && !step(r))
 			end(r);

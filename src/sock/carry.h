@@ -34,7 +34,10 @@ struct gn_carrier {
 	struct gn_way out, in; /* out: from the ring to the stranger */
 };
 
-/* Carries until both ways have ended and every relative has followed. */
+/* What is there now, as far as there is room: who is given `plain` finds it. */
+void gn_carry_first(struct gn_carrier *r);
+
+/* Goes on until both ways have ended and every relative has followed. */
 void gn_carry(struct gn_carrier *r);
 
 /* heirs.c: the relatives. */

@@ -173,6 +173,8 @@ static _Noreturn void relay_main(struct gn_sock *so, int ring, const int pair[2]
 	r.copy = copy_open(pair[1], ring);
 	gn_sys_prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* relatives may take it by themselves */
 	verdict = take_over(&r);
+	if (verdict == TAKEN)
+		gn_carry_first(&r);
 	gn_sys_write(tell, &verdict, 1);
 	gn_sys_close(tell);
 	if (verdict == TAKEN) {
@@ -314,6 +316,7 @@ static _Noreturn void forward_main(int caller, const struct gn_name *name)
 	r.ring = caller;
 	r.copy = r.asked = -1;
 	r.plain = fd;
+	gn_carry_first(&r);
 	gn_carry(&r);
 	gn_sys_exit_group(0);
 }

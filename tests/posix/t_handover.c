@@ -873,7 +873,8 @@ static void peer_ends(struct obs *o)
 
 /* --- what else belongs to the open file --- */
 
-static void its_state(struct obs *o)
+/* What has come before is there at once, for who does not wait too. */
+static void state_in(struct obs *o, enum start how)
 {
 	struct timeval tv = { 3, 0 }, got = { 0 };
 	socklen_t len = sizeof(got);
@@ -882,7 +883,7 @@ static void its_state(struct obs *o)
 	obs("peer writes", peer(o, op_give, UNREAD, 0));
 	setsockopt(o->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	nonblock(o->fd, true);
-	p = begin(o, STATIC_BY_FORK);
+	p = begin(o, how);
 	told(&p, "program", 'r', UNREAD, 0);
 	told(&p, "program", 'r', 1, 0);
 	obs("O_NONBLOCK", (fcntl(o->fd, F_GETFL) & O_NONBLOCK) != 0);
@@ -896,6 +897,9 @@ static void its_state(struct obs *o)
 	told(&p, "program", 'r', 100, UNREAD);
 	finish(&p);
 }
+
+static void its_state(struct obs *o) { state_in(o, STATIC_BY_FORK); }
+static void its_state_passed(struct obs *o) { state_in(o, BY_PASSING); }
 
 static volatile sig_atomic_t ended;
 
@@ -1005,6 +1009,7 @@ int main(int argc, char **argv)
 		{ "a relative in another network", another_network, STREAM, 0 },
 		{ "the peer ends", peer_ends, STREAM, 0 },
 		{ "its state", its_state, STREAM, 0 },
+		{ "its state, passed on", its_state_passed, STREAM, 0 },
 		{ "no strange child", no_strange_child, STREAM, 0 },
 		{ "names of an internet connection", names_stay, TCP, 0 },
 		{ "copies and sets", copies_and_sets, STREAM, 0 },
