@@ -312,14 +312,18 @@ int gn_dgram_unread(struct gn_sock *so, int fd, int *bytes)
 	}
 	queued = rc == 1;
 	rc = 1;
-	GN_FOR_PAIRS(d, p, gn_dgram_mask(d)) {
-		if (rc != 1 || (queued && !atomic_load(&p->sh->rx_open)) || gn_pair_rx_lane(p) == GN_LANE_KERNEL ||
+	GN_FOR_PAIRS_IN_TURN(d, p, atomic_load(&d->shared->looked) == GN_LOOKED_QUEUE && queued ? 0 : gn_dgram_mask(d)) {
+		if ((queued && !atomic_load(&p->sh->rx_open)) || gn_pair_rx_lane(p) == GN_LANE_KERNEL ||
 		    gn_ring_readable(&p->sh->rx, &p->rx) < (int64_t)sizeof len)
 			continue;
 		gn_ring_get(&p->sh->rx, &p->rx, 0, &len, sizeof len);
 		*bytes = (int)len;
+		gn_dgram_looked(d, 1 + (uint32_t)(p - d->pair));
 		rc = 0;
+		break;
 	}
+	if (rc == 1 && queued)
+		gn_dgram_looked(d, GN_LOOKED_QUEUE);
 	gn_unlock(&so->ep->rx.lock);
 	return rc == 1 ? gn_sys_ioctl(fd, FIONREAD, bytes) : rc;
 }

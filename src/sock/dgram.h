@@ -22,6 +22,7 @@
 #include "sock/io.h"
 
 #define GN_PAIRS 16u
+#define GN_LOOKED_QUEUE (1 + GN_PAIRS) /* the kernel's */
 #define GN_NONCES 32u /* of pairs that ended: their bells may be under way */
 
 struct gn_pair_shared {
@@ -46,6 +47,7 @@ struct gn_dgram_shared {
 	_Atomic uint32_t news_past; /* of pairs that have left rx_mask: gn_dgram_news() */
 	_Atomic uint32_t sndbuf;    /* SO_SNDBUF, 0: not asked yet */
 	_Atomic uint32_t last;      /* the pair that was read last */
+	_Atomic uint32_t looked;    /* what was looked at since is read next: 0, 1 + a pair, GN_LOOKED_QUEUE */
 	_Atomic uint32_t left_bells; /* looks at one that was left for a sleeper */
 	_Atomic uint32_t distrust;   /* a sleeper did not come for its bell: it is dead, most likely */
 	_Atomic uint32_t error_may_wait; /* something went by the kernel since it was asked for errors */
@@ -113,6 +115,32 @@ static inline uint32_t gn_dgram_mask(const struct gn_dgram *d)
 
 #define GN_FOR_PAIRS(d, p, mask) \
 	for (uint32_t left_ = (mask); left_ && ((p) = &(d)->pair[__builtin_ctz(left_)], true); left_ &= left_ - 1)
+
+/* Likewise in turn: first the one that was looked at, else those behind the one that was read last. */
+#define GN_FOR_PAIRS_IN_TURN(d, p, mask) \
+	for (uint32_t first_ = gn_pair_first(d), left_ = gn_pairs_from(mask, first_); \
+	     left_ && ((p) = &(d)->pair[(first_ + (uint32_t)__builtin_ctz(left_)) % GN_PAIRS], true); left_ &= left_ - 1)
+
+static inline uint32_t gn_pair_first(const struct gn_dgram *d)
+{
+	uint32_t looked = atomic_load_explicit(&d->shared->looked, memory_order_relaxed);
+
+	if (unlikely(looked) && looked <= GN_PAIRS)
+		return looked - 1;
+	return (atomic_load_explicit(&d->shared->last, memory_order_relaxed) + 1) % GN_PAIRS;
+}
+
+static inline uint32_t gn_pairs_from(uint32_t mask, uint32_t first)
+{
+	return (mask >> first | mask << (GN_PAIRS - first)) & ((1u << GN_PAIRS) - 1);
+}
+
+/* What was looked at, or 0: something was read. */
+static inline void gn_dgram_looked(struct gn_dgram *d, uint32_t what)
+{
+	if (unlikely(atomic_load_explicit(&d->shared->looked, memory_order_relaxed) != what))
+		atomic_store_explicit(&d->shared->looked, what, memory_order_relaxed);
+}
 
 /* The kernel tells an error once: one that came when nobody had asked waits for the next call. */
 static inline void gn_error_keep(struct gn_sock *so, ssize_t rc)

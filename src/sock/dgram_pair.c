@@ -99,11 +99,17 @@ static bool is_all_read(const struct gn_pair *p)
 	return p->peer.family || atomic_load(&p->tx.dir->tail) == p->sh->tx.own || atomic_load(&p->sh->gone);
 }
 
+static bool writes_no_more(const struct gn_pair *p)
+{
+	uint32_t lane = atomic_load(&p->sh->tx_lane);
+
+	return (lane == GN_LANE_BACK && is_all_read(p)) || (lane == GN_LANE_KERNEL && atomic_load(&p->sh->gone)) || atomic_load(&p->tx.dir->deaf);
+}
+
 /* Both directions are over: the place may be taken by another pair. */
 static bool pair_is_over(const struct gn_dgram *d, const struct gn_pair *p)
 {
-	return gn_pair_is_mapped(p) && ((atomic_load(&p->sh->tx_lane) == GN_LANE_BACK && is_all_read(p)) || atomic_load(&p->tx.dir->deaf)) &&
-	       !(gn_dgram_mask(d) & 1u << (p - d->pair));
+	return gn_pair_is_mapped(p) && writes_no_more(p) && !(gn_dgram_mask(d) & 1u << (p - d->pair));
 }
 
 /* The mapping stays for a while: who looks at it without a lock sees old words there, and the next segment is mapped

@@ -360,6 +360,7 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 		memcpy(io->name, &taken->from, GN_MIN(io->name_len, msg.msg_namelen));
 	io->name_len = io->name ? msg.msg_namelen : 0;
 	gn_io_answer(io, &msg);
+	gn_dgram_looked(so->dgram, io->flags & MSG_PEEK ? GN_LOOKED_QUEUE : 0);
 	if (!(io->flags & MSG_PEEK)) {
 		atomic_fetch_add_explicit(&so->ep->rx.kernel_bytes, (uint64_t)rc, memory_order_relaxed);
 		atomic_fetch_add_explicit(&so->ep->rx.kernel_msgs, 1, memory_order_relaxed);
@@ -372,22 +373,20 @@ static ssize_t kernel_take(struct gn_sock *so, int fd, struct gn_io *io, struct 
 static ssize_t rings_take(struct gn_sock *so, int fd, struct gn_io *io, struct gn_taken *taken)
 {
 	struct gn_dgram *d = so->dgram;
-	uint32_t mask = gn_dgram_mask(d), last = atomic_load_explicit(&d->shared->last, memory_order_relaxed);
-	uint32_t behind = last < GN_PAIRS - 1 ? ~0u << (last + 1) : 0;
 	struct gn_pair *p;
+	uint32_t at;
 	ssize_t n;
 
-	/* In turn, beginning behind the pair that was read last. */
-	for (int half = 0; half < 2; half++) {
-		GN_FOR_PAIRS(d, p, mask & (half ? ~behind : behind)) {
-			n = pair_take(so, fd, p, io, taken);
-			if (n == -EAGAIN)
-				continue;
-			if (last != (uint32_t)(p - d->pair) && !(io->flags & MSG_PEEK)) /* what was looked at is next */
-				atomic_store_explicit(&d->shared->last, (uint32_t)(p - d->pair), memory_order_relaxed);
-			d->shared->records++;
-			return n;
-		}
+	GN_FOR_PAIRS_IN_TURN(d, p, gn_dgram_mask(d)) {
+		n = pair_take(so, fd, p, io, taken);
+		if (n == -EAGAIN)
+			continue;
+		at = (uint32_t)(p - d->pair);
+		if (!(io->flags & MSG_PEEK) && atomic_load_explicit(&d->shared->last, memory_order_relaxed) != at)
+			atomic_store_explicit(&d->shared->last, at, memory_order_relaxed);
+		gn_dgram_looked(d, io->flags & MSG_PEEK ? 1 + at : 0);
+		d->shared->records++;
+		return n;
 	}
 	return -EAGAIN;
 }
@@ -433,13 +432,21 @@ static bool going_back(const struct gn_dgram *d)
 	return false;
 }
 
+/* What the kernel's queue holds has waited for long enough, or has been looked at. */
+static bool queue_is_next(const struct gn_dgram_shared *sh)
+{
+	uint32_t looked = atomic_load_explicit(&sh->looked, memory_order_relaxed);
+
+	if (unlikely(looked))
+		return looked == GN_LOOKED_QUEUE;
+	return sh->records >= RECORDS_MAX || gn_ticks() - sh->looked_ticks > LOOK_TICKS;
+}
+
 ssize_t gn_dgram_take(struct gn_sock *so, int fd, struct gn_io *io, bool ask_kernel, struct gn_taken *taken)
 {
-	struct gn_dgram_shared *sh = so->dgram->shared;
 	ssize_t n;
 
-	if (unlikely(!gn_dgram_is_quiet(so)) && (sh->records >= RECORDS_MAX || gn_ticks() - sh->looked_ticks > LOOK_TICKS) &&
-	    !going_back(so->dgram)) {
+	if (unlikely(!gn_dgram_is_quiet(so)) && queue_is_next(so->dgram->shared) && !going_back(so->dgram)) {
 		n = queue_take(so, fd, io, taken);
 		return n == -EAGAIN ? rings_take(so, fd, io, taken) : n;
 	}

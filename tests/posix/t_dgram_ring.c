@@ -279,6 +279,50 @@ static void server_in_epoll(struct obs *o)
 	close(fd);
 }
 
+/* A server with two busy callers and a stranger; whoever comes second is not read in the place of what was looked at. */
+static void looks_and_reads(struct obs *o)
+{
+	static const char *const says[] = { "one", "the other", "a stranger" };
+	enum { CALLERS = 3, BUSY = 2 };
+	struct sockaddr_in at, own, from;
+	int fd = bound(0, &at), caller[CALLERS], size;
+	socklen_t len;
+	char buf[100];
+
+	(void)o;
+	promise_ring();
+	for (int c = 0; c < CALLERS; c++)
+		caller[c] = bound(0, &own);
+	for (int i = 0; i < ROUNDS * BUSY; i++) {
+		len = sizeof(from);
+		sendto(caller[i % BUSY], "hot", 3, 0, (struct sockaddr *)&at, sizeof(at));
+		recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+		sendto(fd, "yes", 3, 0, (struct sockaddr *)&from, len);
+		recv(caller[i % BUSY], buf, sizeof(buf), 0);
+	}
+	for (int first = 0; first < CALLERS; first++) {
+		for (int second = 0; second < CALLERS; second++) {
+			if (first == second)
+				continue;
+			for (int by_size = 0; by_size < 2; by_size++) {
+				sendto(caller[first], says[first], strlen(says[first]), 0, (struct sockaddr *)&at, sizeof(at));
+				if (by_size)
+					obs("FIONREAD", ioctl(fd, FIONREAD, &size) ? -1 : size);
+				else
+					obs_recv(fd, 100, MSG_PEEK);
+				sendto(caller[second], says[second], strlen(says[second]), 0, (struct sockaddr *)&at, sizeof(at));
+				obs("FIONREAD", ioctl(fd, FIONREAD, &size) ? -1 : size);
+				obs_recv(fd, 100, 0);
+				obs_recv(fd, 100, 0);
+			}
+		}
+	}
+	obs_recv(fd, 100, MSG_DONTWAIT);
+	for (int c = 0; c < CALLERS; c++)
+		close(caller[c]);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -287,6 +331,7 @@ int main(int argc, char **argv)
 		{ "a killed caller", killed_caller, SOLO, 0 },
 		{ "small sizes", small_sizes, UDP | DGP, 0 },
 		{ "strangers get a turn", strangers_get_a_turn, SOLO, 0 },
+		{ "looks and reads", looks_and_reads, SOLO, 0 },
 		{ "a server in epoll", server_in_epoll, SOLO, 0 },
 		{ 0 },
 	};
