@@ -84,15 +84,6 @@ struct gn_pair *gn_pair_named(struct gn_dgram *d, const struct gn_sock *so, cons
 	return NULL;
 }
 
-/* Closes a hidden descriptor, or notes a new one. */
-static void meeting_fd_moved(int before, int now)
-{
-	if (before >= 0 && before != now)
-		gn_unhide(before);
-	if (now >= 0)
-		gn_hide(now);
-}
-
 /* Nothing of ours waits there; of its own domain the peer tells when it parts from us with something unread (gn_dgram_parted). */
 static bool is_all_read(const struct gn_pair *p)
 {
@@ -234,7 +225,7 @@ static void give_up(struct gn_sock *so, struct gn_pair *p, enum gn_reason why)
 	if (!gn_dgram_mask(so->dgram))
 		gn_why(so->ep, why);
 	gn_meeting_end(&p->meeting);
-	meeting_fd_moved(before, -1);
+	gn_hide_instead(before, -1);
 	p->tries = 0;
 	p->placed = false;
 	p->heat_next = p->heat + GIVEN_UP_HEAT;
@@ -318,7 +309,7 @@ static void pair_step(struct gn_sock *so, int fd, struct gn_pair *p)
 		p->placed = rc == 0;
 		if (rc == 0)
 			rc = gn_meeting_step(&p->meeting, &p->at, &p->expect, gn_world.ring_size, true, &got);
-		meeting_fd_moved(before, p->meeting.fd);
+		gn_hide_instead(before, p->meeting.fd);
 		p->heat_next = p->heat + (gn_world.lanes == GN_LANES_RING ? 0 : WAIT_HEAT << GN_MIN(p->tries / 16, 8u));
 		if (rc == 1)
 			met(so, p, &got);

@@ -227,10 +227,7 @@ void gn_promote_step(struct gn_sock *so, int fd)
 			gn_segment_unmap(&so->segment);
 			rc = -ENOTCONN;
 		}
-		if (before >= 0 && before != so->meeting.fd)
-			gn_unhide(before);
-		if (so->meeting.fd >= 0)
-			gn_hide(so->meeting.fd);
+		gn_hide_instead(before, so->meeting.fd);
 		meeting_went(so, rc);
 	}
 	gn_unlock(&gn_world.big);

@@ -234,6 +234,7 @@ void gn_hide(int fd);
 void gn_unhide_close(int *fd);
 bool gn_is_hidden(int fd);
 void gn_unhide(int fd);
+void gn_hide_instead(int before, int now); /* -1: none; `before` is closed unless it is the same */
 
 static inline void gn_put(struct gn_sock *so)
 {

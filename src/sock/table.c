@@ -294,6 +294,14 @@ void gn_unhide(int fd)
 		atomic_store(gn_slot(fd), NULL);
 }
 
+void gn_hide_instead(int before, int now)
+{
+	if (before >= 0 && before != now)
+		gn_unhide(before);
+	if (now >= 0)
+		gn_hide(now);
+}
+
 void gn_unhide_close(int *fd)
 {
 	if (*fd < 0)
