@@ -49,6 +49,7 @@
  * in their caches while the connection is hot. */
 struct gn_dir {
 	alignas(GN_LINE) _Atomic uint32_t head; /* [P] bytes ever written */
+	_Atomic uint64_t p_ticks;               /* [P] streams, packets: the processor's counter when it last wrote; it lived then */
 
 	alignas(GN_LINE) _Atomic uint32_t tail; /* [C] bytes ever read */
 

@@ -11,6 +11,10 @@
 
 #include "sock/sock.h"
 
+/* What poll(2) says together. */
+#define GN_IN_BITS (POLLIN | POLLRDNORM)
+#define GN_OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
+
 /* open.c: after the kernel made the descriptors */
 int gn_socket(int domain, int type, int protocol);
 void gn_opened(int fd, int domain, int type, int protocol);

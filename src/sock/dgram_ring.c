@@ -10,7 +10,6 @@
 #define LEFT_MAX 1000          /* looks at a bell that is left for a sleeper, until the clock is asked, */
 #define LEFT_NS GN_NS_PER_S    /* and time, until it is taken nevertheless */
 #define PURGE_MAX 256          /* bells taken out at a time: a peer that rings without end is not listened to for ever */
-#define DOUBT_TICKS 200000     /* how long a reader is believed to live: 100 us or less, as above */
 #define UDP4_MAX 65507         /* 65535 less the headers of IPv4 and UDP */
 #define UDP6_MAX 65527         /* IPv6's own header does not count */
 
@@ -56,7 +55,7 @@ static bool is_doubtful(struct gn_pair *p)
 		sh->tail_before = sh->tx.seen;
 		sh->alive_ticks = now;
 	}
-	if (now - before < DOUBT_TICKS && now - sh->alive_ticks < DOUBT_TICKS)
+	if (now - before < GN_DOUBT_TICKS && now - sh->alive_ticks < GN_DOUBT_TICKS)
 		return false;
 	sh->alive_ticks = now;
 	return true;

@@ -9,8 +9,6 @@
 #define LONG_NAP_NS (10 * GN_NS_PER_MS)
 #define YIELDS 16 /* looks at a bell that is another's, before it is waited in the kernel that it goes */
 #define PAUSE_NS (50 * GN_NS_PER_US)
-#define IN_BITS (POLLIN | POLLRDNORM)
-#define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
 /* Something to look at: records, or a switch that was not noticed yet. */
 static bool rings_changed(const struct gn_dgram *d)
@@ -257,7 +255,7 @@ static short kernel_bits(struct gn_sock *so, int fd, short want)
 	gn_error_keep(so, rc);
 	gn_unlock(&so->ep->rx.lock);
 	if ((rc == -EAGAIN || rc == -EBUSY) && !(p.revents & (POLLRDHUP | POLLHUP)))
-		p.revents &= (short)~IN_BITS;
+		p.revents &= (short)~GN_IN_BITS;
 	return p.revents;
 }
 
@@ -274,17 +272,17 @@ short gn_dgram_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 
 	GN_FOR_PAIRS(d, p, gn_dgram_mask(d))
 		if (gn_pair_rx_lane(p) != GN_LANE_KERNEL && gn_pair_has(p))
-			bits = IN_BITS;
+			bits = GN_IN_BITS;
 	if (tx_on_ring(to)) {
-		ask &= (short)~OUT_BITS;
+		ask &= (short)~GN_OUT_BITS;
 		if (to->peer.family || has_room(to))
-			bits |= OUT_BITS;
+			bits |= GN_OUT_BITS;
 	}
 	gn_dgram_parted(so);
 	if (atomic_load_explicit(&so->ep->so_error, memory_order_relaxed))
 		bits |= POLLERR;
 	/* What is in a ring answers alone only where the kernel could add nothing. */
-	if (ask_kernel && (!(bits & want & IN_BITS) || (want & ~bits & OUT_BITS) || is_shut(so) ||
+	if (ask_kernel && (!(bits & want & GN_IN_BITS) || (want & ~bits & GN_OUT_BITS) || is_shut(so) ||
 			   atomic_load_explicit(&d->shared->error_may_wait, memory_order_relaxed)))
 		bits |= kernel_bits(so, fd, ask);
 	return bits & (want | POLLHUP | POLLERR);
@@ -306,7 +304,7 @@ bool gn_dgram_arm(struct gn_sock *so, int fd, short events)
 	struct gn_pair *to = gn_pair_connected(so->dgram);
 
 	gn_dgram_park(so->dgram);
-	if ((events & OUT_BITS) && tx_on_ring(to) && !to->peer.family)
+	if ((events & GN_OUT_BITS) && tx_on_ring(to) && !to->peer.family)
 		atomic_store(&to->tx.dir->p_parked, 1);
 	check_peers(so, fd);
 	return !gn_dgram_ready(so, fd, events, false);

@@ -89,6 +89,16 @@ bool gn_error_waits(int fd)
 	return gn_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET;
 }
 
+bool gn_peer_ended(struct gn_sock *so, int fd)
+{
+	struct pollfd p = {fd, POLLRDHUP, 0};
+
+	if (atomic_load(&so->peer_gone) || gn_flag(so->ep, GN_EP_SHUT_CARRIER) || gn_sys_poll(&p, 1, 0) != 1)
+		return false;
+	gn_check_peer(so, fd, true);
+	return atomic_load(&so->peer_gone);
+}
+
 void gn_judge(struct gn_sock *so, int fd)
 {
 	if (gn_flag(so->ep, GN_EP_DEAD))

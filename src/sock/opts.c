@@ -319,8 +319,8 @@ static int number_out(int n, void *value, socklen_t *len)
 static uint8_t tcp_state(struct gn_sock *so, int fd)
 {
 	struct pollfd p = {fd, POLLRDHUP, 0};
-	bool mine = atomic_load(&so->ep->tx.shut);
-	short bits = gn_on_ring(so) ? gn_ready(so, fd, POLLRDHUP, true) : gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
+	bool mine = atomic_load(&so->ep->tx.shut), ended = gn_on_ring(so) && gn_peer_ended(so, fd);
+	short bits = ended ? POLLRDHUP : gn_on_ring(so) ? gn_ready(so, fd, POLLRDHUP, true) : gn_sys_poll(&p, 1, 0) > 0 ? p.revents : 0;
 
 	if (gn_flag(so->ep, GN_EP_DEAD))
 		return TCP_CLOSE;
@@ -397,6 +397,8 @@ int gn_getsockopt(struct gn_sock *so, int fd, int level, int name, void *value, 
 			gn_queue_settle(so, fd);
 		if (gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_SHUT_CARRIER) && !gn_all_in_ring(so))
 			gn_kernel_gone(so, fd);
+		else if (!so->dgram && gn_on_ring(so))
+			gn_peer_ended(so, fd);
 		if (!so->dgram)
 			gn_judge(so, fd);
 		else

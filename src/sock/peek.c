@@ -253,8 +253,11 @@ ssize_t gn_stream_peek(struct gn_sock *so, int fd, struct gn_io *io)
 			return n;
 		if (n == 0 && (atomic_load(&so->ep->rx.shut) || (unlikely(gn_flag(so->ep, GN_EP_PEEK_OFF)) && has_ended(so))))
 			return gn_recv_end(so, fd);
-		if (gn_io_nonblock(so, io->flags))
+		if (gn_io_nonblock(so, io->flags)) {
+			if (n == 0 && gn_rx_shared(so) && gn_ended_unheard(so, fd))
+				continue;
 			return n ? n : -EAGAIN;
+		}
 		if (in_ring < (size_t)n) { /* some of it is in the kernel socket: no sleep there would last */
 			rc = gn_nap(&held, fd, deadline, n > 0);
 			end.fd = gn_fd_still(so, fd);

@@ -4,8 +4,6 @@
 
 #include "sock/io.h"
 
-#define IN_BITS (POLLIN | POLLRDNORM)
-#define OUT_BITS (POLLOUT | POLLWRNORM | POLLWRBAND)
 
 static bool positioned_on_ring(const struct gn_sock *so)
 {
@@ -27,16 +25,16 @@ static short kernel_bits(int fd, short ask)
 /* In the kernel lane: TCP waits for its low water, and has nothing at an urgent mark. */
 static short kernel_in(struct gn_sock *so, int fd)
 {
-	short bits = gn_urgent_mend(so, fd, kernel_bits(fd, IN_BITS | POLLRDHUP | POLLPRI));
+	short bits = gn_urgent_mend(so, fd, kernel_bits(fd, GN_IN_BITS | POLLRDHUP | POLLPRI));
 	int there = 0;
 
-	if (likely(gn_low_water(so) <= 1) || !(bits & IN_BITS) || (bits & (POLLRDHUP | POLLHUP | POLLERR)))
+	if (likely(gn_low_water(so) <= 1) || !(bits & GN_IN_BITS) || (bits & (POLLRDHUP | POLLHUP | POLLERR)))
 		return bits;
 	if (gn_rx_shared(so))
 		there = gn_unread_all(so, fd); /* the ring's too */
 	else
 		gn_sys_ioctl(fd, FIONREAD, &there);
-	return (uint32_t)there >= gn_low_water(so) ? bits : bits & (short)~IN_BITS;
+	return (uint32_t)there >= gn_low_water(so) ? bits : bits & (short)~GN_IN_BITS;
 }
 
 /* For sockets with a low water of more than a byte, and those at an urgent mark. */
@@ -44,7 +42,7 @@ short gn_low_ready(struct gn_sock *so, int fd)
 {
 	short bits = kernel_in(so, fd);
 
-	return (bits & (POLLRDHUP | POLLHUP | POLLERR)) ? IN_BITS : bits & (IN_BITS | POLLPRI);
+	return (bits & (POLLRDHUP | POLLHUP | POLLERR)) ? GN_IN_BITS : bits & (GN_IN_BITS | POLLPRI);
 }
 
 /* The peer has switched, and what it sent before seems not to be read yet: who should have counted may be dead. */
@@ -62,13 +60,13 @@ static bool caught_up(struct gn_sock *so, int fd)
 static short ready_queued(struct gn_sock *so, int fd, uint32_t queued, bool ask_kernel)
 {
 	uint32_t low = GN_MIN(gn_low_water(so), gn_ring_room(&so->rx));
-	short bits = queued >= low ? IN_BITS : 0;
+	short bits = queued >= low ? GN_IN_BITS : 0;
 
 	if (!ask_kernel || likely(atomic_load_explicit(&so->rx.dir->lane, memory_order_acquire) != GN_LANE_BACK))
 		return bits;
 	bits |= kernel_bits(fd, POLLPRI | POLLRDHUP);
-	if (unlikely(!(bits & IN_BITS)) && ((bits & POLLRDHUP) || (uint32_t)gn_unread_all(so, fd) >= low))
-		bits |= IN_BITS;
+	if (unlikely(!(bits & GN_IN_BITS)) && ((bits & POLLRDHUP) || (uint32_t)gn_unread_all(so, fd) >= low))
+		bits |= GN_IN_BITS;
 	return bits;
 }
 
@@ -79,9 +77,9 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	uint32_t gone, fin, head, queued;
 	short shut;
 
-	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? IN_BITS | POLLRDHUP : 0;
+	shut = atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed) ? GN_IN_BITS | POLLRDHUP : 0;
 	if ((!gn_rx_shared(so) || !positioned_on_ring(so)) && !(ask_kernel && caught_up(so, fd))) {
-		short end = gn_rx_shared(so) && atomic_load_explicit(&d->fin, memory_order_acquire) ? IN_BITS | POLLRDHUP : 0;
+		short end = gn_rx_shared(so) && atomic_load_explicit(&d->fin, memory_order_acquire) ? GN_IN_BITS | POLLRDHUP : 0;
 		short bits = ask_kernel ? kernel_in(so, fd) : 0;
 
 		/* Should the peer have switched meanwhile, what the kernel shows may be a bell. */
@@ -92,7 +90,7 @@ static short ready_in(struct gn_sock *so, int fd, bool ask_kernel)
 	fin = atomic_load_explicit(&d->fin, memory_order_acquire);
 	head = atomic_load(&d->head);
 	if (unlikely(gone || fin)) /* an urgent byte that was not passed yet stays to be seen */
-		return IN_BITS | POLLRDHUP | (ask_kernel && atomic_load(&d->lane) == GN_LANE_BACK ? kernel_bits(fd, POLLPRI) & POLLPRI : 0);
+		return GN_IN_BITS | POLLRDHUP | (ask_kernel && atomic_load(&d->lane) == GN_LANE_BACK ? kernel_bits(fd, POLLPRI) & POLLPRI : 0);
 	queued = head - so->ep->rx.ring.own;
 	if (queued)
 		return ready_queued(so, fd, queued, ask_kernel) | shut;
@@ -108,12 +106,12 @@ static short ready_out(struct gn_sock *so, int fd, bool ask_kernel)
 	uint32_t queued;
 
 	if (!gn_tx_shared(so))
-		return ask_kernel ? kernel_bits(fd, OUT_BITS) & (OUT_BITS | POLLERR) : 0;
+		return ask_kernel ? kernel_bits(fd, GN_OUT_BITS) & (GN_OUT_BITS | POLLERR) : 0;
 	queued = so->ep->tx.ring.own - atomic_load(&d->tail);
 	if (so->tx.size - queued >= gn_ring_room(&so->tx) || queued > so->tx.size ||
 	    atomic_load_explicit(&d->deaf, memory_order_relaxed) ||
 	    atomic_load_explicit(&so->peer_gone, memory_order_relaxed) == GN_GONE_CLOSED)
-		return OUT_BITS;
+		return GN_OUT_BITS;
 	return 0;
 }
 
@@ -136,7 +134,7 @@ short gn_ready(struct gn_sock *so, int fd, short want, bool ask_kernel)
 	if (unlikely(so->dgram))
 		return gn_dgram_ready(so, fd, want, ask_kernel);
 	in = ready_in(so, fd, ask_kernel);
-	out = (want & OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
+	out = (want & GN_OUT_BITS) ? ready_out(so, fd, ask_kernel) : 0;
 
 	if (unlikely(in & POLLHUP) && gn_flag(so->ep, GN_EP_EMULATED) && !gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		gn_hung_up(so);
@@ -202,9 +200,9 @@ bool gn_arm(struct gn_sock *so, int fd, short events, uint32_t token)
 {
 	if (unlikely(so->dgram))
 		return gn_dgram_arm(so, fd, events);
-	if ((events & (IN_BITS | POLLRDHUP)) && gn_rx_shared(so))
+	if ((events & (GN_IN_BITS | POLLRDHUP)) && gn_rx_shared(so))
 		park_consumer(so->rx.dir, token);
-	if ((events & OUT_BITS) && gn_tx_shared(so))
+	if ((events & GN_OUT_BITS) && gn_tx_shared(so))
 		atomic_store(&so->tx.dir->p_parked, 1);
 	return !gn_ready(so, fd, events, false);
 }

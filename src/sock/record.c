@@ -10,7 +10,7 @@
 
 /* The rx or tx lock is held in all of these. */
 
-static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
+static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io, uint64_t now)
 {
 	struct gn_half *half = &so->ep->tx;
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
@@ -30,7 +30,6 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 	if (unlikely(io->bad))
 		return -EFAULT;
 	space = gn_ring_space(&half->ring, &so->tx);
-	so->stalls = half->ring.seen == body.seen ? so->stalls + 1 : 0;
 	if (space < 0)
 		return -ECONNRESET;
 	if ((uint64_t)space < room)
@@ -38,6 +37,7 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 	gn_ring_put(&half->ring, &so->tx, 0, &len, sizeof len);
 	body.own += sizeof len;
 	gn_cursor_copy(&c, &body, &so->tx, len, true);
+	atomic_store_explicit(&so->tx.dir->p_ticks, now, memory_order_relaxed);
 	if (gn_ring_publish(&half->ring, &so->tx, (uint32_t)room))
 		gn_bell(so, fd);
 	atomic_fetch_add_explicit(&half->ring_bytes, len, memory_order_relaxed);
@@ -47,18 +47,17 @@ static ssize_t put_record(struct gn_sock *so, int fd, struct gn_io *io)
 
 ssize_t gn_record_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
-	uint64_t deadline = 0;
+	uint64_t deadline = 0, now;
 	bool told = false;
 	ssize_t n;
 
 	for (;;) {
+		now = gn_ticks();
+		if (unlikely(gn_doubts_reader(so, now)))
+			gn_peer_ended(so, fd);
 		gn_tx_lock(so, fd);
-		n = put_record(so, fd, io);
+		n = put_record(so, fd, io, now);
 		gn_unlock(&so->ep->tx.lock);
-		if (unlikely(so->stalls >= GN_LOOK_EVERY)) { /* who was killed has said nothing in shared memory */
-			so->stalls = 0;
-			gn_check_peer(so, fd, true);
-		}
 		if (n == GN_END || n == -EPIPE) /* an error that waits goes first */
 			return gn_send_to_gone(so, fd, io, 0);
 		if (n != -EAGAIN)
@@ -203,8 +202,8 @@ ssize_t gn_record_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (atomic_load(&so->ep->rx.shut))
 			return 0;
 		if (gn_io_nonblock(so, io->flags)) {
-			if (++so->empties % GN_LOOK_EVERY == 0)
-				gn_check_peer(so, fd, true);
+			if (gn_rx_shared(so) && gn_ended_unheard(so, fd))
+				continue;
 			return -EAGAIN;
 		}
 		if (!deadline)

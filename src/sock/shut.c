@@ -67,10 +67,8 @@ static bool fin_came(struct gn_sock *so, int fd)
 		return true;
 	if (gn_flag(so->ep, GN_EP_SHUT_CARRIER))
 		return gn_peer_closed(so) || (!gn_all_in_ring(so) && note_read(fd) == NOTE_FIN);
-	if (gn_all_in_ring(so)) {
-		gn_check_peer(so, fd, true);
-		return atomic_load(&so->peer_gone);
-	}
+	if (gn_all_in_ring(so))
+		return gn_peer_ended(so, fd);
 	if (gn_sys_poll(&p, 1, 0) != 1)
 		return false;
 	if (p.revents & (POLLHUP | POLLERR))

@@ -89,6 +89,8 @@ struct gn_sock {
 	struct gn_segment segment;
 	struct gn_ring_map tx, rx;       /* dir is NULL until the segment is mapped */
 	uint64_t inode, peer_inode;      /* AF_UNIX: of the two kernel sockets, once asked */
+	_Atomic uint64_t looked_ticks;   /* when the kernel was asked last whether the peer has ended, for a reader */
+	_Atomic uint64_t heard_ticks;    /* when the reader was known to live, for a writer */
 	struct gn_peer *peer;
 	struct gn_queue *queue;          /* has met a full queue (queue.c) */
 	struct gn_options *options;      /* NULL: none was set */
@@ -114,7 +116,7 @@ struct gn_sock {
 	int held_fd;                     /* bound and not listening: where a peer that we connect to calls (peer.c), or -1 */
 	int moved_fd;                    /* what it was before it moved, while calls of other threads sleep on that (move.c), or -1 */
 	int after;                       /* every descriptor is closed, calls go on: what they go on with, or -1 */
-	uint32_t stalls;                 /* writes that found the reader no further */
+	uint32_t tail_before;            /* where the reader was at heard_ticks */
 	_Atomic uint32_t tx_full;        /* counts writes that found no room: the next room is news for edge-triggered sets */
 	_Atomic uint32_t peer_gone;      /* the kernel has shown end of file: drain the ring, then it counts */
 	_Atomic uint32_t cpu;            /* published last */
@@ -124,7 +126,7 @@ struct gn_sock {
 	uint16_t edge_waits;             /* times that it was put off for the sake of edge-triggered watches */
 	uint16_t not_last;               /* wake-ups that left others asleep; it may wrap */
 	_Atomic uint16_t unnamed;        /* our sleepers, while seat is GN_HOLDERS: nobody else counts them */
-	uint16_t empties;                /* reads in a row that found nothing; it may wrap */
+	uint16_t empties;                /* datagrams: reads in a row that found nothing; it may wrap */
 	uint8_t together;                /* waits in a row on the peer's processor; it may wrap */
 	uint8_t seat;                    /* this process's place in ep->pid, or GN_HOLDERS */
 	bool place_known;
@@ -436,6 +438,7 @@ struct gn_held;
 int gn_nap(struct gn_held *held, int fd, uint64_t deadline_ns, bool part); /* where no bell can come; -EPIPE: the peer has gone */
 /* Not to_end: the end, of which the kernel would tell by itself, is not looked for behind the last bell. */
 void gn_check_peer(struct gn_sock *so, int fd, bool to_end); /* looks for end of file in the kernel without waiting */
+bool gn_peer_ended(struct gn_sock *so, int fd); /* gone.c: likewise; true: it has */
 bool gn_look_at_peer(struct gn_sock *so, int fd, bool to_end); /* likewise; true: bells were taken out, and nobody was told */
 bool gn_apart(struct gn_sock *so, uint32_t cpu);        /* apart.c: the peer is on this thread's processor; true: it is no longer */
 

@@ -16,15 +16,8 @@ static int64_t room_for(struct gn_sock *so, size_t want)
 {
 	struct gn_ring *r = &so->ep->tx.ring;
 	uint32_t known = so->tx.size - (r->own - r->seen);
-	uint32_t before = r->seen;
-	int64_t room;
 
-	if (known >= want && ++so->stalls % GN_LOOK_EVERY)
-		return (int64_t)want;
-	room = gn_ring_space(r, &so->tx);
-	if (r->seen != before)
-		so->stalls = 0;
-	return GN_MIN(room, (int64_t)want);
+	return likely(known >= want) ? (int64_t)want : GN_MIN(gn_ring_space(r, &so->tx), (int64_t)want);
 }
 
 static bool is_deaf(const struct gn_sock *so)
@@ -34,7 +27,7 @@ static bool is_deaf(const struct gn_sock *so)
 }
 
 /* One piece. 0: the ring is full. */
-static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t left)
+static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t left, uint64_t now)
 {
 	struct gn_half *half = &so->ep->tx;
 	uint32_t parked;
@@ -54,6 +47,7 @@ static ssize_t put_piece(struct gn_sock *so, int fd, struct gn_cursor *c, size_t
 	if (n == 0)
 		return 0;
 	gn_cursor_copy(c, &half->ring, &so->tx, (uint32_t)n, true);
+	atomic_store_explicit(&so->tx.dir->p_ticks, now, memory_order_relaxed);
 	parked = gn_ring_publish(&half->ring, &so->tx, (uint32_t)n);
 	if (parked)
 		gn_bell_data(so, fd, parked);
@@ -66,13 +60,13 @@ static void count_msg(_Atomic uint64_t *msgs)
 	atomic_store_explicit(msgs, atomic_load_explicit(msgs, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_t total, size_t *done)
+static ssize_t put_pieces(struct gn_sock *so, int fd, struct gn_cursor *c, size_t total, size_t *done, uint64_t now)
 {
 	ssize_t n;
 
 	gn_tx_lock(so, fd);
 	do {
-		n = put_piece(so, fd, c, total - *done);
+		n = put_piece(so, fd, c, total - *done, now);
 		if (n > 0)
 			*done += (size_t)n;
 	} while (n > 0 && *done < total);
@@ -123,20 +117,19 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 {
 	struct gn_cursor c = {io->iov, io->iovcnt, 0};
 	size_t done = 0, before, told = SIZE_MAX;
-	uint64_t deadline = 0;
+	uint64_t deadline = 0, now;
 	ssize_t n;
 
 	if (unlikely(!io->total || io->bad))
 		return send_nothing(so, fd, io);
 	for (;;) {
 		before = done;
-		n = put_pieces(so, fd, &c, io->total, &done);
+		now = gn_ticks();
+		if (unlikely(gn_doubts_reader(so, now)))
+			gn_peer_ended(so, fd);
+		n = put_pieces(so, fd, &c, io->total, &done, now);
 		if (done != before && !gn_flag(so->ep, GN_EP_EMULATED))
 			deadline = 0; /* AF_UNIX counts it from each piece: sock_alloc_send_pskb() */
-		if (so->stalls >= GN_LOOK_EVERY) {
-			so->stalls = 0;
-			gn_check_peer(so, fd, true);
-		}
 		if (done == io->total)
 			return (ssize_t)done;
 		if (n == GN_END)
@@ -153,8 +146,7 @@ ssize_t gn_stream_send(struct gn_sock *so, int fd, struct gn_io *io)
 			if (told == done)
 				return done ? (ssize_t)done : -EAGAIN;
 			told = done; /* first, then another look: room that comes after it is an edge */
-			if (atomic_fetch_add(&so->tx_full, 1) % GN_LOOK_EVERY == GN_LOOK_EVERY - 1)
-				gn_check_peer(so, fd, true); /* who was killed has said nothing in shared memory */
+			atomic_fetch_add(&so->tx_full, 1);
 			continue;
 		}
 		if (!deadline)
@@ -425,8 +417,8 @@ ssize_t gn_stream_recv(struct gn_sock *so, int fd, struct gn_io *io)
 		if (atomic_load_explicit(&so->ep->rx.shut, memory_order_relaxed))
 			return recv_ended(so, fd, done, need);
 		if (gn_io_nonblock(so, io->flags)) {
-			if (++so->empties % GN_LOOK_EVERY == 0)
-				gn_check_peer(so, fd, true);
+			if (!done && gn_rx_shared(so) && gn_ended_unheard(so, fd))
+				continue;
 			return done ? (ssize_t)done : -EAGAIN;
 		}
 		if (!deadline)

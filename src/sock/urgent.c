@@ -10,7 +10,6 @@
 
 #include "sock/io.h"
 
-#define IN_BITS (POLLIN | POLLRDNORM)
 
 static bool is_ahead(const struct gn_sock *so, short bits)
 {
@@ -37,9 +36,9 @@ short gn_urgent_mend(struct gn_sock *so, int fd, short bits)
 	struct pollfd end = {fd, POLLRDHUP, 0};
 	char byte;
 
-	if (likely(!(bits & IN_BITS) || !is_ahead(so, bits)) || !gn_is_at_mark(fd) || gn_sys_poll(&end, 1, 0) != 0)
+	if (likely(!(bits & GN_IN_BITS) || !is_ahead(so, bits)) || !gn_is_at_mark(fd) || gn_sys_poll(&end, 1, 0) != 0)
 		return bits;
-	return look_noted(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)) == 1 ? bits : bits & (short)~IN_BITS; /* looks behind the mark */
+	return look_noted(so, gn_sys_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)) == 1 ? bits : bits & (short)~GN_IN_BITS; /* looks behind the mark */
 }
 
 /* With SO_OOBINLINE a look ends before an urgent byte, from which the next one goes on. */

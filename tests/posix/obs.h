@@ -107,6 +107,7 @@ void obs_bytes(const char *what, const void *buf, long n); /* text when short, l
 void obs_addr(const char *what, const void *sa, socklen_t len);
 void obs_kind(uint32_t kind); /* begins a part of a case; the names of ports begin anew */
 void obs_events(const char *what, int rc, unsigned events);
+void obs_epoll(const char *what, int set, struct epoll_event *ev, int ms); /* epoll_wait for one; 0 events where there is none */
 uint32_t checksum(const void *buf, size_t n);
 void die(const char *what); /* the machine, not the socket, failed: says why on stderr, ends the case */
 

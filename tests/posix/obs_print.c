@@ -166,6 +166,13 @@ void obs_events(const char *what, int rc, unsigned events)
 	note("%s = %d:%s", what, rc, text);
 }
 
+void obs_epoll(const char *what, int set, struct epoll_event *ev, int ms)
+{
+	int n = epoll_wait(set, ev, 1, ms);
+
+	obs_events(what, n, n > 0 ? ev->events : 0);
+}
+
 /* --- the usual calls --- */
 
 static const char *flag_names(int flags)

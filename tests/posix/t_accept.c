@@ -457,7 +457,7 @@ static void waits_for_room(struct obs *o)
 	epoll_ctl(set, EPOLL_CTL_ADD, d, &ev);
 	obs("nothing yet", epoll_wait(set, &ev, 1, 30));
 	pthread_create(&t, NULL, late_accept, &lfd);
-	obs_events("room", epoll_wait(set, &ev, 1, 10000), ev.events);
+	obs_epoll("room", set, &ev, 10000);
 	pthread_join(t, NULL);
 	obs("told again", epoll_wait(set, &ev, 1, 0));
 	obs_getopt("SO_ERROR", d, SOL_SOCKET, SO_ERROR);
