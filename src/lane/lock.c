@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
@@ -105,13 +106,18 @@ void gn_lock_strangers(const _Atomic uint32_t *flag)
 	strangers = flag;
 }
 
-/* Who was killed is still there for kill(2) until its parent has waited for it, but runs no more. */
+/* Who was killed is still there for kill(2) until its parent has waited for it, but runs no more. Not so a process whose first thread alone has
+ * ended (pthread_exit(3)): it has others, which field 20 counts (proc(5)). */
 static bool is_zombie(uint32_t tid)
 {
 	char text[512];
 	const char *p = task_stat(tid, text);
 
-	return p && (*p == 'Z' || *p == 'X');
+	if (!p || (*p != 'Z' && *p != 'X'))
+		return false;
+	for (int field = 3; field < 20 && p; field++)
+		p = strchr(p + 1, ' ');
+	return !p || strtol(p, NULL, 10) <= 1;
 }
 
 bool gn_task_is_dead(uint32_t tid)

@@ -491,6 +491,10 @@ int gn_connect(struct gn_sock *so, int fd, const struct sockaddr *addr, socklen_
 	rc = gn_is_inet(ep) ? connect_kernel(so, fd, addr, len) : connect_unix(so, fd, addr, len);
 	if (gn_peer_waits(so))
 		return rc;
+	if (rc == 0 && gn_is_inet(ep) && addr && addr->sa_family == AF_UNSPEC && atomic_load(&ep->state) == GN_LISTEN) {
+		atomic_store(&ep->state, GN_UNCONN); /* it listens no more: tcp_disconnect() */
+		gn_private_close(so, fd);
+	}
 	if ((rc == 0 || rc == -EINPROGRESS) && addr && addr->sa_family != AF_UNSPEC) {
 		atomic_store(&ep->state, GN_ESTAB);
 		gn_peer_drop(so);

@@ -430,7 +430,7 @@ bool gn_pair_switch_tx(struct gn_sock *so, int fd, struct gn_pair *p)
 	    gn_edges_wait(so, fd) || !gn_begins(so))
 		return false;
 	gn_lock(&gn_watch_lists);
-	gn_lock(&ep->tx.lock);
+	gn_tx_lock(so, fd);
 	if (gn_may_begin(so) && gn_pair_is_mapped(p) && atomic_load(&p->sh->tx_lane) == GN_LANE_KERNEL && tx_leave_kernel(ep, p)) {
 		atomic_store(&p->tx.dir->lane, GN_LANE_RING);
 		atomic_fetch_or(&so->dgram->shared->tx_mask, 1u << (p - so->dgram->pair));

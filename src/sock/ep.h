@@ -122,6 +122,7 @@ static_assert(sizeof(struct gn_ep) == 5 * GN_LINE, "five lines");
 #define GN_EP_CROWDED 1048576u  /* streams: a holder that has no place in pid[] has slept on it, and may again: it is not counted */
 #define GN_EP_PASSSEC 262144u  /* SO_PASSSEC is on */
 #define GN_EP_PEER_ENDED 2097152u /* the peer's half had ended when we shut the kernel socket, which does not show it any more */
+#define GN_EP_GIVEN 4194304u       /* a process that nobody counts may hold it: who closes it here does not know that it is the last */
 #define GN_EP_SENDERS (GN_EP_PASSCRED | GN_EP_PASSPIDFD | GN_EP_PASSSEC) /* what comes says who sent it, but what came by the ring */
 #define GN_EP_CONTROL (GN_EP_SENDERS | GN_EP_STAMP_US | GN_EP_STAMP_NS) /* each message comes with control data */
 #define GN_EP_CONNECTING 32u /* a non-blocking connect was answered EINPROGRESS and not yet asked about */

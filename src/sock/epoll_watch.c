@@ -304,6 +304,8 @@ void gn_watches_drop(struct gn_sock *so)
 		gn_lock(&set->lock);
 		if (w->ring && gn_bells_ctl(w, EPOLL_CTL_DEL) < 0 && set->shared)
 			set->haunted = true; /* closed behind our back, and a relative holds it open */
+		if (w->ring && atomic_load(&set->sleeping))
+			gn_epset_wake(set); /* a bell that was meant for its other rings too may have gone with this one */
 		watch_free(w);
 		gn_unlock(&set->lock);
 	}

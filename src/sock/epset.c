@@ -32,7 +32,14 @@ static struct gn_epset *set_new(int fd)
 static struct gn_sock *set_open(int fd)
 {
 	struct gn_sock *so, *stale = NULL;
+	struct stat st;
 
+	if (gn_is_vfork_child()) { /* the table is its parent's */
+		gn_lent_change(fd);
+		return NULL;
+	}
+	if (gn_sys_fstat(fd, &st) < 0 || S_ISSOCK(st.st_mode)) /* no set: what is known of the number stays */
+		return NULL;
 	gn_table_clear(fd);
 	gn_lock(&gn_world.big);
 	so = gn_sock_new(GN_KIND_EPOLL);

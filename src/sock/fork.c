@@ -338,7 +338,8 @@ pid_t gn_helper_fork(void)
 
 void gn_helper_wait(pid_t pid)
 {
-	gn_raw6(SYS_wait4, pid, 0, WAIT_ALL, 0, 0, 0);
+	while (gn_raw6(SYS_wait4, pid, 0, WAIT_ALL, 0, 0, 0) == -EINTR)
+		;
 }
 
 void gn_adopt(struct gn_sock *so, int fd)

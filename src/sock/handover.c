@@ -53,6 +53,11 @@ void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
 		gn_pin(so, fd, why);
 }
 
+static void note_given(struct gn_sock *so)
+{
+	atomic_fetch_or(&so->ep->flags, GN_EP_GIVEN);
+}
+
 static bool is_inherited(struct gn_sock *so, int fd)
 {
 	int flags = gn_sys_fcntl(fd, F_GETFD, 0);
@@ -67,9 +72,18 @@ static void stays(struct gn_sock *so, int fd)
 	gn_relay(so, fd);
 }
 
+static bool is_lent(struct gn_sock *so, int fd)
+{
+	bool yes = is_inherited(so, fd);
+
+	if (yes)
+		note_given(so);
+	return yes;
+}
+
 void gn_before_exec(void)
 {
-	gn_retreat_all(is_inherited, stays, GN_WHY_CALL);
+	gn_retreat_all(gn_is_vfork_child() ? is_lent : is_inherited, stays, GN_WHY_CALL);
 }
 
 /* Sources of dup2 in the file actions of posix_spawn: inherited in spite of FD_CLOEXEC. */
@@ -85,7 +99,9 @@ static bool is_spawned(struct gn_sock *so, int fd)
 {
 	bool source = fd < (int)(64 * ARRAY_SIZE(spawn_sources)) && (atomic_load(&spawn_sources[fd / 64]) >> fd % 64 & 1);
 
-	return is_inherited(so, fd) || source;
+	if (source)
+		note_given(so);
+	return is_lent(so, fd) || source;
 }
 
 void gn_before_spawn(void)
@@ -115,6 +131,7 @@ void gn_before_passing(const struct msghdr *msg)
 
 			if (!so)
 				continue;
+			note_given(so);
 			gn_give_away(so, fds[i]);
 			gn_put(so);
 		}

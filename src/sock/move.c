@@ -19,6 +19,7 @@
  */
 #include <string.h>
 
+#include "base/fd.h"
 #include "sock/io.h"
 #include "sock/sleep.h"
 
@@ -148,6 +149,7 @@ static void carry_over(struct gn_sock *to, const struct gn_sock *from, int fd)
 	atomic_store(&new->rcvlowat, atomic_load(&old->rcvlowat));
 	atomic_store(&new->rx.shut, atomic_load(&old->rx.shut));
 	atomic_store(&new->tx.shut, atomic_load(&old->tx.shut));
+	atomic_fetch_or(&new->flags, atomic_load(&old->flags) & GN_EP_GIVEN);
 }
 
 /* The table leads to it no longer: AF_UNIX is the kernel's alone from here on, what passes for an internet connection is known still. */
@@ -179,8 +181,9 @@ static void keep_for_sleepers(struct gn_sock *so, int fd)
 {
 	if (gn_refs(so) <= 2)
 		return;
-	so->moved_fd = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, GN_HIDDEN_FROM);
-	gn_hide(so->moved_fd);
+	so->moved_fd = gn_fd_copy(fd);
+	if (so->moved_fd >= 0)
+		gn_hide(so->moved_fd);
 }
 
 void gn_move_to(struct gn_sock *so, int fd, int plain)

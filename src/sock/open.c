@@ -48,6 +48,10 @@ static struct gn_sock *open_one(enum gn_kind kind, int fd, int domain, int type,
 	struct gn_sock *so, *stale = NULL;
 
 	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (gn_is_vfork_child()) { /* the table is its parent's */
+		gn_lent_change(fd);
+		return NULL;
+	}
 	gn_table_clear(fd); /* closed behind our back before */
 	if (gn_world.sandboxed || (uint32_t)fd >= gn_world.table_size || !serves(domain, type, protocol))
 		return NULL; /* the kernel's alone */
@@ -152,7 +156,7 @@ static void say_goodbye(struct gn_sock *so, int fd)
 	bool reset = gn_flag(ep, GN_EP_LINGER0);
 	uint32_t none = GN_FIN_NONE;
 
-	if (gn_world.sandboxed || gn_has_moved(so) || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
+	if (gn_world.sandboxed || gn_has_moved(so) || gn_flag(ep, GN_EP_GIVEN) || atomic_load(&ep->state) != GN_ESTAB || (!reset && !so->tx.dir && !atomic_load(&ep->tx.shut)) || !gn_ep_is_alone(ep))
 		return;
 	if (reset)
 		gn_leave_mark(so, fd);
@@ -260,6 +264,7 @@ static void give_away_lent(int fd)
 
 	if (!so)
 		return;
+	atomic_fetch_or(&so->ep->flags, GN_EP_GIVEN);
 	gn_give_away(so, fd);
 	gn_put(so);
 }
@@ -446,7 +451,7 @@ static int dup2_sandboxed(int from, int to, int flags, bool three)
 
 int gn_dup2(int from, int to, int flags, bool three)
 {
-	bool pool = to == gn_world.pool_fd, still;
+	bool pool = to == gn_world.pool_fd;
 	struct gn_sock *so;
 	int rc;
 
@@ -469,14 +474,11 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (so && so->kind == GN_KIND_SOCK && to <= 2)
 		so = leave_to_stdio(so, from);
 	gn_table_clear(to);
-	still = keep_still(so);
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (unlikely(pool) && rc >= 0)
 		gn_family_again();
 	if (rc >= 0 && so)
 		rc = share(so, to);
-	if (still)
-		gn_connecting_end(so);
 	if (so)
 		gn_put(so);
 	return rc;

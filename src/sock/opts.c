@@ -134,7 +134,7 @@ static int set_peek_offset(struct gn_sock *so, int fd, const void *value, sockle
 	return 0;
 }
 
-static void linger_note(struct gn_ep *ep, const void *value, socklen_t len)
+void gn_linger_note(struct gn_ep *ep, const void *value, socklen_t len)
 {
 	struct linger l;
 
@@ -165,7 +165,7 @@ static int set_emulated(struct gn_sock *so, int fd, int level, int name, const v
 		if (rc == 0)
 			gn_option_done(so, level, name, value, len);
 		if (rc == 0 && name == SO_LINGER)
-			linger_note(so->ep, value, len);
+			gn_linger_note(so->ep, value, len);
 		if (rc == 0 && name == SO_RCVLOWAT && !is_read_out(so, fd))
 			gn_watches_poke(so);
 		return rc;

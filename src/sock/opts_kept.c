@@ -197,6 +197,8 @@ void gn_options_inherit(struct gn_sock *so, const struct gn_sock *listener, int 
 		const struct gn_option *o = &so->options->option[i];
 
 		gn_option_done(so, o->level, o->name, o->value, o->len);
+		if (o->level == SOL_SOCKET && o->name == SO_LINGER)
+			gn_linger_note(so->ep, o->value, o->len);
 	}
 	option_forget(so, IPPROTO_TCP, TCP_DEFER_ACCEPT); /* of listeners only */
 	option_forget(so, IPPROTO_TCP, TCP_FASTOPEN);

@@ -6,6 +6,7 @@
  * for a listener its private face too. While nothing but rings is asked about and something is ready, no system call is made.
  */
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/single_threaded.h>
 
@@ -484,23 +485,41 @@ int gn_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 	return rc;
 }
 
-bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x)
-{
-	if ((r && gn_is_nowhere(r, 1)) || (w && gn_is_nowhere(w, 1)) || (x && gn_is_nowhere(x, 1)))
-		return false;
-	for (int fd = 0; fd < count; fd++) {
-		struct pollfd p = {fd, 0, 0};
-
-		if (((r && FD_ISSET(fd, r)) || (w && FD_ISSET(fd, w)) || (x && FD_ISSET(fd, x))) && gn_poll_concerns(&p, 1))
-			return true;
-	}
-	return false;
-}
-
 /* The sets above FD_SETSIZE are the program's business, as with the kernel: plain bit arithmetic. */
 static bool bit(const fd_set *s, int fd)
 {
 	return s && (((const unsigned long *)s)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1);
+}
+
+/* The kernel looks at no more of the sets than its table of descriptors has places (core_sys_select()), whatever the program says: many say
+ * getdtablesize(), and their sets are not that large. The table never gets smaller. */
+static int clamped(int count)
+{
+	static _Atomic int places = FD_SETSIZE; /* ours are at 960 and above, so it has these */
+	char text[2048], *line;
+
+	if (count <= atomic_load_explicit(&places, memory_order_relaxed))
+		return count;
+	if (gn_sys_read_file("/proc/self/status", text, sizeof text) > 0) {
+		line = strstr(text, "FDSize:");
+		if (line)
+			atomic_store(&places, GN_MAX((int)strtol(line + 7, NULL, 10), FD_SETSIZE));
+	}
+	return GN_MIN(count, atomic_load(&places));
+}
+
+bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	if ((r && gn_is_nowhere(r, 1)) || (w && gn_is_nowhere(w, 1)) || (x && gn_is_nowhere(x, 1)))
+		return false;
+	count = clamped(count);
+	for (int fd = 0; fd < count; fd++) {
+		struct pollfd p = {fd, 0, 0};
+
+		if ((bit(r, fd) || bit(w, fd) || bit(x, fd)) && gn_poll_concerns(&p, 1))
+			return true;
+	}
+	return false;
 }
 
 static void bit_set(fd_set *s, int fd)
@@ -555,11 +574,43 @@ static bool was_closed(const struct known *k, const struct pollfd *p)
 	return (p->revents & POLLNVAL) && p->fd < FD_SETSIZE && (k->bits[p->fd / 64] >> p->fd % 64 & 1);
 }
 
+/* What came of what was asked; a hang-up, or an error, may be neither. */
+static short asked_for(const struct pollfd *p, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	return (short)((bit(r, p->fd) && (p->revents & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)) ? POLLIN : 0) |
+		       (bit(w, p->fd) && (p->revents & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)) ? POLLOUT : 0) |
+		       (bit(x, p->fd) && (p->revents & POLLPRI) ? POLLPRI : 0));
+}
+
+/* Whose revents are what was asked for. 0: none; what woke us and was not asked for is not polled any more. */
+static int select_once(struct pollfd *p, nfds_t n, const struct known *known, const fd_set *r, const fd_set *w, const fd_set *x,
+		       const struct timespec *timeout, const sigset_t *mask)
+{
+	int rc = gn_ppoll(p, n, timeout, mask), found = 0;
+
+	for (nfds_t i = 0; i < n && rc >= 0; i++)
+		if (was_closed(known, &p[i]))
+			p[i].revents = POLLIN | POLLOUT | POLLPRI;
+		else if (p[i].revents & POLLNVAL)
+			rc = -EBADF;
+	for (nfds_t i = 0; i < n && rc > 0; i++) {
+		if (p[i].fd < 0 || !p[i].revents)
+			continue;
+		p[i].revents = asked_for(&p[i], r, w, x);
+		found += p[i].revents != 0;
+		if (!p[i].revents)
+			p[i].fd = -1;
+	}
+	return rc > 0 ? found : rc;
+}
+
 /* What select(2) asks as what poll(2) asks, room for it, and the answer. */
 static int select_by_poll(struct pollfd *p, int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout,
 			  const sigset_t *mask)
 {
+	uint64_t deadline = timeout ? gn_now_ns() + (uint64_t)timeout->tv_sec * GN_NS_PER_S + (uint64_t)timeout->tv_nsec : 0, now;
 	struct known known = {{0}};
+	struct timespec left;
 	nfds_t n = 0;
 	int rc, bits = 0;
 
@@ -572,28 +623,31 @@ static int select_by_poll(struct pollfd *p, int count, fd_set *r, fd_set *w, fd_
 		known_note(&known, fd);
 		p[n++] = (struct pollfd){fd, ev, 0};
 	}
-	rc = gn_ppoll(p, n, timeout, mask);
-	for (nfds_t i = 0; i < n && rc >= 0; i++)
-		if (was_closed(&known, &p[i]))
-			p[i].revents = POLLIN | POLLOUT | POLLPRI;
-		else if (p[i].revents & POLLNVAL)
-			rc = -EBADF;
-	if (rc < 0)
-		return rc;
-	for (nfds_t i = 0; i < n; i++) {
-		p[i].events = (short)((bit(r, p[i].fd) && (p[i].revents & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)) ? POLLIN : 0) |
-				      (bit(w, p[i].fd) && (p[i].revents & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)) ? POLLOUT : 0) |
-				      (bit(x, p[i].fd) && (p[i].revents & POLLPRI) ? POLLPRI : 0));
+	for (bool woken = true; woken;) {
+		rc = select_once(p, n, &known, r, w, x, timeout, mask);
+		if (rc < 0)
+			return rc;
+		woken = false;
+		for (nfds_t i = 0; i < n && rc == 0; i++)
+			woken |= p[i].fd < 0 && p[i].revents == 0 && p[i].events;
+		for (nfds_t i = 0; i < n && woken; i++)
+			if (p[i].fd < 0)
+				p[i].events = 0; /* passed over from now on */
+		if (!woken || !timeout)
+			continue;
+		now = gn_now_ns();
+		left = gn_timespec(deadline > now ? deadline - now : 0);
+		timeout = &left;
 	}
 	set_clear(r, count);
 	set_clear(w, count);
 	set_clear(x, count);
 	for (nfds_t i = 0; i < n; i++) {
-		if (p[i].events & POLLIN)
+		if (p[i].revents & POLLIN)
 			bit_set(r, p[i].fd), bits++;
-		if (p[i].events & POLLOUT)
+		if (p[i].revents & POLLOUT)
 			bit_set(w, p[i].fd), bits++;
-		if (p[i].events & POLLPRI)
+		if (p[i].revents & POLLPRI)
 			bit_set(x, p[i].fd), bits++;
 	}
 	return bits;
@@ -603,7 +657,7 @@ int gn_pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec
 {
 	struct pollfd small[SMALL];
 	struct selection s = {.p = small, .held = {.undo = selection_free}};
-	nfds_t n = bits_set(count, r, w, x);
+	nfds_t n = bits_set(count = clamped(count), r, w, x);
 	void *map;
 	int rc;
 

@@ -2,6 +2,7 @@
 /* From descriptors to endpoints: see sock.h. */
 #include <string.h>
 
+#include "base/fd.h"
 #include "sock/sleep.h"
 
 #define CHUNK 64
@@ -159,7 +160,7 @@ static bool calls_go_on(struct gn_sock *so, int fd)
 
 	if (fd < 0 || gn_refs(so) == 1)
 		return false;
-	after = gn_sys_fcntl(fd, F_DUPFD_CLOEXEC, GN_HIDDEN_FROM);
+	after = gn_fd_copy(fd);
 	if (after < 0)
 		return false;
 	gn_hide(after);

@@ -553,6 +553,51 @@ static void close_under_accept(struct obs *o)
 	close(x.fds[1]);
 }
 
+/* connect() to AF_UNSPEC ends a listener of TCP too: a server that is to take nobody for a while does that. */
+static void dissolved(struct obs *o)
+{
+	static const uint32_t inet[] = { TCP4, TCP6 };
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	struct obs_name at;
+
+	(void)o;
+	for (size_t k = 0; k < 2; k++) {
+		int lfd = listener(inet[k], 5, &at), c = sock_of(inet[k], 0), a;
+
+		obs_kind(inet[k]);
+		obs("dissolve", connect(lfd, &none, sizeof(none)));
+		obs("connect", connect(c, (struct sockaddr *)&at.sa, at.len));
+		obs("accept", accept(lfd, NULL, NULL));
+		close(c);
+		obs("listen", listen(lfd, 5));
+		c = caller(inet[k], &at, 0);
+		a = accept(lfd, NULL, NULL);
+		obs_send(c, "again", 0);
+		obs_recv(a, 10, 0);
+		close(a);
+		close(c);
+		close(lfd);
+	}
+}
+
+/* What is set on a listener that stands already holds for whom it accepts. */
+static void linger_on_a_listener(struct obs *o)
+{
+	struct obs_name at;
+	int lfd = listener(TCP4, 5, &at), c, a;
+
+	(void)o;
+	linger(lfd, 0);
+	c = caller(TCP4, &at, 0);
+	a = accept(lfd, NULL, NULL);
+	obs_send(c, "hello", 0);
+	obs_recv(a, 10, 0);
+	close(a);
+	obs_recv(c, 10, 0);
+	close(c);
+	close(lfd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -574,6 +619,8 @@ int main(int argc, char **argv)
 		{ "a fork beside a caller that waits", forks_beside_a_caller, SOLO, 0 },
 		{ "room in a full queue wakes", waits_for_room, SOLO, SLOW },
 		{ "blocked at a full queue that closes", blocked_and_closed, SOLO, SLOW },
+		{ "a listener dissolved", dissolved, SOLO, 0 },
+		{ "SO_LINGER of a listener", linger_on_a_listener, SOLO, 0 },
 		{ "a blocked accept wakes", blocked_accept_wakes, SOLO, 0 },
 		{ "a listener closed under accept", close_under_accept, SOLO, 0 },
 		{ 0 },

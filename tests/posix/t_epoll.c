@@ -737,9 +737,22 @@ static void shared_by_fork(struct obs *o)
 	show("parent", ep, 0);
 }
 
+/* The number of a set that has become a socket's. */
+static void no_set(struct obs *o)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	obs("ADD", epoll_ctl(o->fd, EPOLL_CTL_ADD, o->fd, &ev));
+	obs("DEL", epoll_ctl(o->fd, EPOLL_CTL_DEL, o->fd, &ev));
+	obs("epoll_wait", epoll_wait(o->fd, &ev, 1, 0));
+	peer_text(o, op_puts, 0, "it goes on");
+	obs_recv(o->fd, 20, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
+		{ "no set", no_set, STREAM | SEQ | UDP, 0 },
 		{ "level", level, EVERY_STREAM, THREADS },
 		{ "a closed peer", closed_peer, STREAM | SEQP, 0 },
 		{ "edge", edge, STREAM | DGRAM | SEQP, THREADS },

@@ -901,6 +901,25 @@ static void state_in(struct obs *o, enum start how)
 static void its_state(struct obs *o) { state_in(o, STATIC_BY_FORK); }
 static void its_state_passed(struct obs *o) { state_in(o, BY_PASSING); }
 
+/* Who has given it away and closes its own is not the last. */
+static void given_and_closed(struct obs *o)
+{
+	struct program p;
+
+	obs("peer writes", peer(o, op_give, UNREAD, 0));
+	mine(o, 'r', UNREAD, 0);
+	linger(o->fd, 0);
+	obs("shutdown", shutdown(o->fd, SHUT_WR));
+	p = begin(o, BY_PASSING);
+	obs("peer writes", peer(o, op_give, UNREAD, UNREAD));
+	close(o->fd);
+	o->fd = -1;
+	told(&p, "program", 'r', UNREAD, UNREAD);
+	obs("peer writes", peer(o, op_give, 100, 2 * UNREAD));
+	told(&p, "program", 'r', 100, 2 * UNREAD);
+	finish(&p);
+}
+
 static volatile sig_atomic_t ended;
 
 static void on_end(int sig)
@@ -1010,6 +1029,7 @@ int main(int argc, char **argv)
 		{ "the peer ends", peer_ends, STREAM, 0 },
 		{ "its state", its_state, STREAM, 0 },
 		{ "its state, passed on", its_state_passed, STREAM, 0 },
+		{ "given away and closed", given_and_closed, STREAM, 0 },
 		{ "no strange child", no_strange_child, STREAM, 0 },
 		{ "names of an internet connection", names_stay, TCP, 0 },
 		{ "copies and sets", copies_and_sets, STREAM, 0 },

@@ -388,9 +388,55 @@ static void listeners(struct obs *o)
 	}
 }
 
+/* A number of descriptors that the program may have, not one that its sets have room for. */
+static void select_beyond_the_sets(struct obs *o)
+{
+	struct {
+		fd_set in;
+		unsigned char behind[4096];
+	} s;
+	struct timeval tv = { 0, 0 };
+	int touched = 0;
+
+	memset(&s, 0xff, sizeof(s));
+	FD_ZERO(&s.in);
+	FD_SET(o->fd, &s.in);
+	peer_text(o, op_puts, 0, "here");
+	settle(o->fd);
+	obs("select", select((int)(8 * sizeof(s)), &s.in, NULL, NULL, &tv));
+	note("set: %d", FD_ISSET(o->fd, &s.in) != 0);
+	for (size_t i = 0; i < sizeof(s.behind); i++)
+		touched += s.behind[i] != 0xff;
+	note("touched behind: %d", touched);
+	obs_recv(o->fd, 10, 0);
+}
+
+/* What happens to who was asked for something else does not end the wait. */
+static void select_of_others(struct obs *o)
+{
+	struct timeval tv = { 0, 200000 };
+	fd_set in, out, odd;
+	int p[2];
+
+	if (pipe(p))
+		die("pipe");
+	close(p[1]);
+	FD_ZERO(&in);
+	FD_ZERO(&out);
+	FD_ZERO(&odd);
+	FD_SET(o->fd, &in);
+	FD_SET(p[0], &odd);
+	int64_t before = now_ms();
+	obs("select", select((o->fd > p[0] ? o->fd : p[0]) + 1, &in, &out, &odd, &tv));
+	note("waited: %d", now_ms() - before >= 150);
+	close(p[0]);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
+		{ "select beyond the sets", select_beyond_the_sets, STREAM, 0 },
+		{ "select of others", select_of_others, STREAM, 0 },
 		{ "poll in every state", states, EVERY_STREAM | SEQP, THREADS },
 		{ "poll of a datagram socket in every state", datagram_states, DGRAM, 0 },
 		{ "poll when the peer has closed", closed_peer, STREAM | DGPAIR | SEQP, 0 },
