@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 const char bench_usage[] =
-	"usage: gnezdo bench [--json] [--rounds N] [--quick] [--lane LANE] [--spin US] [WORKLOAD...]\n"
+	"usage: gnezdo bench [--json] [--rounds N] [--quick] [--lane LANE] [--spin US] [--list] [WORKLOAD...]\n"
 	"\n"
 	"Measures gnezdo beside the plain kernel, in turns, with one plain POSIX program. Ratios above 1 are in gnezdo's favour.\n"
 	"\n"
