@@ -93,7 +93,7 @@ bool gn_peer_ended(struct gn_sock *so, int fd)
 {
 	struct pollfd p = {fd, POLLRDHUP, 0};
 
-	if (atomic_load(&so->peer_gone) || gn_flag(so->ep, GN_EP_SHUT_CARRIER) || gn_sys_poll(&p, 1, 0) != 1)
+	if (atomic_load(&so->peer_gone) == GN_GONE_CLOSED || gn_flag(so->ep, GN_EP_SHUT_CARRIER) || gn_sys_poll(&p, 1, 0) != 1)
 		return false;
 	gn_check_peer(so, fd, true);
 	return atomic_load(&so->peer_gone);
