@@ -37,25 +37,31 @@ bool gn_lent_is_changed(int fd)
 	return fd >= 0 && fd < (int)(64 * ARRAY_SIZE(l->changed)) && (l->changed[fd / 64] >> fd % 64 & 1);
 }
 
+static void note_given(struct gn_sock *so)
+{
+	atomic_fetch_or(&so->ep->flags, GN_EP_GIVEN);
+}
+
 /* Somebody without the shim is about to use this descriptor. */
-void gn_give_away(struct gn_sock *so, int fd)
+static void go_home(struct gn_sock *so, int fd)
 {
 	gn_private_retire(so, fd);
 	if (!gn_retreat(so, fd, GN_WHY_CALL))
 		gn_relay(so, fd);
 }
 
+void gn_give_away(struct gn_sock *so, int fd)
+{
+	note_given(so);
+	go_home(so, fd);
+}
+
 void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
 {
 	if (gn_on_ring(so) || gn_has_moved(so))
-		gn_give_away(so, fd); /* what lies unread in the ring must reach it too */
+		go_home(so, fd); /* what lies unread in the ring must reach it too */
 	else
 		gn_pin(so, fd, why);
-}
-
-static void note_given(struct gn_sock *so)
-{
-	atomic_fetch_or(&so->ep->flags, GN_EP_GIVEN);
 }
 
 static bool is_inherited(struct gn_sock *so, int fd)
@@ -101,7 +107,7 @@ static bool is_spawned(struct gn_sock *so, int fd)
 
 	if (source)
 		note_given(so);
-	return is_lent(so, fd) || source;
+	return source || is_lent(so, fd);
 }
 
 void gn_before_spawn(void)
@@ -131,7 +137,6 @@ void gn_before_passing(const struct msghdr *msg)
 
 			if (!so)
 				continue;
-			note_given(so);
 			gn_give_away(so, fds[i]);
 			gn_put(so);
 		}

@@ -264,7 +264,6 @@ static void give_away_lent(int fd)
 
 	if (!so)
 		return;
-	atomic_fetch_or(&so->ep->flags, GN_EP_GIVEN);
 	gn_give_away(so, fd);
 	gn_put(so);
 }

@@ -7,8 +7,8 @@
 
 struct gn_option *gn_option_find(const struct gn_sock *so, int level, int name); /* NULL: the program never set it */
 void gn_option_note(struct gn_sock *so, int level, int name, const void *value, socklen_t len);
-/* The kernel took it: what the endpoint itself has to know. */
 void gn_linger_note(struct gn_ep *ep, const void *value, socklen_t len); /* SO_LINGER */
+/* The kernel took it: what the endpoint itself has to know. */
 void gn_option_done(struct gn_sock *so, int level, int name, const void *value, socklen_t len);
 
 #endif

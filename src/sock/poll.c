@@ -216,7 +216,7 @@ static int collect(struct pollset *s)
  * True: one has. */
 static bool look_at_ends(struct pollset *s)
 {
-	const uint64_t patience = GN_MAX(1, s->rings / 8);
+	const uint64_t patience = GN_MAX((nfds_t)1, s->rings / 8);
 	bool found = false;
 
 	for (nfds_t i = 0; s->rings && i < s->count; i++) {

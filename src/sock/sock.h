@@ -599,7 +599,7 @@ void gn_late_words(struct gn_sock *so, int fd, bool urgent); /* we have written 
 bool gn_late_words_came(const struct gn_sock *so, int fd); /* the peer has done that to us */
 
 /* listen.c */
-#define GN_GROUP_MAX 256 /* listeners on one address */
+#define GN_GROUP_MAX 256u /* listeners on one address */
 int gn_local_name(int fd, struct gn_addr *a);           /* the kernel's */
 bool gn_private_wanted(const struct gn_sock *so, int fd); /* it may have a private face, or call one; else it is said why not */
 void gn_private_close(struct gn_sock *so, int fd);

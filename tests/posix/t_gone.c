@@ -114,7 +114,7 @@ static _Noreturn void answer(int fd, bool waits)
 	_exit(0);
 }
 
-/* An own connection for each, for the first look may be what finds it out. `set`: the connection is in an epoll set all the while. */
+/* An own connection for each, for the first look may be what finds it out. `watched`: the connection is in an epoll set all the while. */
 static void gone(bool killed, bool watched)
 {
 	promise_ring();
