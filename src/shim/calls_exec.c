@@ -11,76 +11,74 @@
 
 extern char **environ;
 
-static void before_exec(void)
+static bool before_exec(void)
 {
 	GN_INSIDE; /* and out again: the new program must not begin with signals put off */
-	gn_before_exec();
+	return gn_ret(gn_before_exec()) == 0;
 }
 
 INTERPOSE(int, execve, (const char *path, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.execve(path, argv, envp);
+	return before_exec() ? gn_real.execve(path, argv, envp) : -1;
 }
 
 INTERPOSE(int, execv, (const char *path, char *const argv[]))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.execv(path, argv);
+	return before_exec() ? gn_real.execv(path, argv) : -1;
 }
 
 INTERPOSE(int, execvp, (const char *file, char *const argv[]))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.execvp(file, argv);
+	return before_exec() ? gn_real.execvp(file, argv) : -1;
 }
 
 INTERPOSE(int, execvpe, (const char *file, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.execvpe(file, argv, envp);
+	return before_exec() ? gn_real.execvpe(file, argv, envp) : -1;
 }
 
 INTERPOSE(int, fexecve, (int fd, char *const argv[], char *const envp[]))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.fexecve(fd, argv, envp);
+	return before_exec() ? gn_real.fexecve(fd, argv, envp) : -1;
 }
 
 INTERPOSE(int, execveat, (int at, const char *path, char *const argv[], char *const envp[], int flags))
 {
 	gn_enter();
-	before_exec();
-	return gn_real.execveat(at, path, argv, envp, flags);
+	return before_exec() ? gn_real.execveat(at, path, argv, envp, flags) : -1;
 }
 
-static void before_spawn(void)
+static int before_spawn(void)
 {
 	GN_INSIDE;
-	gn_before_spawn();
+	return gn_before_spawn();
 }
 
 INTERPOSE(int, posix_spawn,
 	  (pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 	   char *const argv[], char *const envp[]))
 {
+	int rc;
+
 	gn_enter();
-	before_spawn();
-	return gn_real.posix_spawn(pid, path, actions, attributes, argv, envp);
+	rc = before_spawn();
+	return rc < 0 ? -rc : gn_real.posix_spawn(pid, path, actions, attributes, argv, envp);
 }
 
 INTERPOSE(int, posix_spawnp,
 	  (pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 	   char *const argv[], char *const envp[]))
 {
+	int rc;
+
 	gn_enter();
-	before_spawn();
-	return gn_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+	rc = before_spawn();
+	return rc < 0 ? -rc : gn_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
 }
 
 INTERPOSE(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int from, int to))
@@ -93,23 +91,22 @@ INTERPOSE(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *ac
 INTERPOSE(int, system, (const char *command))
 {
 	gn_enter();
-	if (command)
-		before_spawn();
+	if (command && gn_ret(before_spawn()) < 0)
+		return -1;
 	return gn_real.system(command);
 }
 
 INTERPOSE(FILE *, popen, (const char *command, const char *mode))
 {
 	gn_enter();
-	before_spawn();
-	return gn_real.popen(command, mode);
+	return gn_ret(before_spawn()) < 0 ? NULL : gn_real.popen(command, mode);
 }
 
 INTERPOSE(int, wordexp, (const char *words, wordexp_t *to, int flags))
 {
 	gn_enter();
-	if (!(flags & WRDE_NOCMD))
-		before_spawn();
+	if (!(flags & WRDE_NOCMD) && before_spawn() < 0)
+		return WRDE_NOSPACE;
 	return gn_real.wordexp(words, to, flags);
 }
 

@@ -12,15 +12,17 @@
 
 #include "shim/shim.h"
 
-/* libc's helper threads read there. */
-static void read_unseen(int fd)
+/* libc's helper threads read there. False: they must not, errno says why. */
+static bool read_unseen(int fd)
 {
 	struct gn_sock *so = gn_fd_get(fd);
+	int rc;
 
 	if (!so)
-		return;
-	gn_leave_to_libc(so, fd, GN_WHY_CALL);
+		return true;
+	rc = gn_leave_to_libc(so, fd, GN_WHY_CALL);
 	gn_fd_put(so);
+	return gn_ret(rc) == 0;
 }
 
 static void write_unseen(int fd)
@@ -33,24 +35,23 @@ static void write_unseen(int fd)
 	gn_fd_put(so);
 }
 
-static void listed_unseen(int fd, int opcode)
+static bool listed_unseen(int fd, int opcode)
 {
 	if (opcode == LIO_READ)
-		read_unseen(fd);
-	else if (opcode == LIO_WRITE)
+		return read_unseen(fd);
+	if (opcode == LIO_WRITE)
 		write_unseen(fd);
+	return true;
 }
 
 INTERPOSE(int, aio_read, (struct aiocb *request))
 {
-	read_unseen(request->aio_fildes);
-	return gn_real.aio_read(request);
+	return read_unseen(request->aio_fildes) ? gn_real.aio_read(request) : -1;
 }
 
 INTERPOSE(int, aio_read64, (struct aiocb64 *request))
 {
-	read_unseen(request->aio_fildes);
-	return gn_real.aio_read64(request);
+	return read_unseen(request->aio_fildes) ? gn_real.aio_read64(request) : -1;
 }
 
 INTERPOSE(int, aio_write, (struct aiocb *request))
@@ -69,8 +70,8 @@ INTERPOSE(int, lio_listio, (int mode, struct aiocb *const list[], int count, str
 {
 	gn_enter();
 	for (int i = 0; i < count; i++)
-		if (list[i])
-			listed_unseen(list[i]->aio_fildes, list[i]->aio_lio_opcode);
+		if (list[i] && !listed_unseen(list[i]->aio_fildes, list[i]->aio_lio_opcode))
+			return -1;
 	return gn_real.lio_listio(mode, list, count, event);
 }
 
@@ -78,8 +79,8 @@ INTERPOSE(int, lio_listio64, (int mode, struct aiocb64 *const list[], int count,
 {
 	gn_enter();
 	for (int i = 0; i < count; i++)
-		if (list[i])
-			listed_unseen(list[i]->aio_fildes, list[i]->aio_lio_opcode);
+		if (list[i] && !listed_unseen(list[i]->aio_fildes, list[i]->aio_lio_opcode))
+			return -1;
 	return gn_real.lio_listio64(mode, list, count, event);
 }
 

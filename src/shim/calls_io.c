@@ -105,25 +105,24 @@ INTERPOSE(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct s
 }
 
 /* Descriptors may travel by any socket, of ours or not. */
-static void before_passing(const struct msghdr *msg)
+static int before_passing(const struct msghdr *msg)
 {
-	if (unlikely(msg->msg_control && msg->msg_controllen)) {
-		GN_INSIDE;
-		gn_before_passing(msg);
-	}
+	if (likely(!msg->msg_control || !msg->msg_controllen))
+		return 0;
+	GN_INSIDE;
+	return gn_before_passing(msg);
 }
 
 INTERPOSE(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 {
 	bool nowhere = gn_is_nowhere(msg, 1);
 	struct gn_sock *so = gn_point_get(fd);
-	ssize_t rc;
+	ssize_t rc = nowhere ? -EFAULT : before_passing(msg);
 
-	if (!nowhere)
-		before_passing(msg);
 	if (!so)
-		return gn_real.sendmsg(fd, msg, flags);
-	rc = nowhere ? -EFAULT : gn_sendmsg(so, fd, msg, flags);
+		return nowhere || rc == 0 ? gn_real.sendmsg(fd, msg, flags) : gn_ret(rc);
+	if (rc == 0)
+		rc = gn_sendmsg(so, fd, msg, flags);
 	gn_fd_put(so);
 	return gn_ret(rc);
 }
@@ -157,15 +156,13 @@ INTERPOSE(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned int count, int 
 	ssize_t rc = 0;
 
 	count = GN_MIN(count, (unsigned int)IOV_MAX);
-	for (unsigned int i = 0; i < count && !gn_is_nowhere(msgs, 1); i++)
-		before_passing(&msgs[i].msg_hdr);
+	for (unsigned int i = 0; i < count && rc == 0 && !gn_is_nowhere(msgs, 1); i++)
+		rc = before_passing(&msgs[i].msg_hdr);
 	if (!so)
-		return gn_real.sendmmsg(fd, msgs, count, flags);
-	if (gn_is_nowhere(msgs, count)) {
+		return rc == 0 ? gn_real.sendmmsg(fd, msgs, count, flags) : (int)gn_ret(rc);
+	if (gn_is_nowhere(msgs, count))
 		rc = -EFAULT;
-		count = 0;
-	}
-	while (done < count) {
+	while (rc >= 0 && done < count) {
 		rc = gn_sendmsg(so, fd, &msgs[done].msg_hdr, flags);
 		if (rc < 0)
 			break;

@@ -12,7 +12,6 @@
 INTERPOSE(pid_t, fork, (void))
 {
 	gn_enter();
-	GN_INSIDE;
 	return gn_fork(gn_real.fork);
 }
 ALSO(__fork, fork);
@@ -20,7 +19,6 @@ ALSO(__fork, fork);
 INTERPOSE(pid_t, _Fork, (void))
 {
 	gn_enter();
-	GN_INSIDE;
 	return gn_fork(gn_real._Fork);
 }
 
@@ -133,24 +131,17 @@ INTERPOSE(int, setns, (int fd, int type))
 	return gn_real.setns(fd, type);
 }
 
-/* Forks inside libc and puts /dev/null on 0, 1 and 2 without calling our dup2. */
-INTERPOSE(int, daemon, (int nochdir, int noclose))
-{
-	gn_enter();
-	GN_INSIDE;
-	return (int)gn_ret(gn_daemon(nochdir, noclose));
-}
-
 /* stdio reads and writes below the shim: what it is opened on stays in the kernel lane. [LANE-4] */
 INTERPOSE(FILE *, fdopen, (int fd, const char *mode))
 {
 	struct gn_sock *so = gn_fd_get(fd);
+	int rc = 0;
 
 	if (so) {
-		gn_leave_to_libc(so, fd, GN_WHY_STDIO);
+		rc = gn_leave_to_libc(so, fd, GN_WHY_STDIO);
 		gn_fd_put(so);
 	}
-	return gn_real.fdopen(fd, mode);
+	return gn_ret(rc) < 0 ? NULL : gn_real.fdopen(fd, mode);
 }
 ALSO(_IO_fdopen, fdopen);
 
@@ -222,4 +213,19 @@ INTERPOSE(_Noreturn void, _exit, (int status))
 INTERPOSE(_Noreturn void, _Exit, (int status))
 {
 	_exit(status);
+}
+
+/* libc's own puts /dev/null on 0, 1 and 2 without calling our dup2. */
+INTERPOSE(int, daemon, (int nochdir, int noclose))
+{
+	pid_t pid;
+
+	gn_enter();
+	pid = gn_fork(gn_real.fork);
+	if (pid < 0)
+		return -1;
+	if (pid > 0)
+		_exit(0);
+	GN_INSIDE;
+	return (int)gn_ret(gn_daemon(nochdir, noclose));
 }

@@ -6,22 +6,25 @@
 
 #include "shim/shim.h"
 
-void gn_before_prctl(long op, unsigned long mode, const void *filter)
+int gn_before_prctl(long op, unsigned long mode, const void *filter)
 {
 	if (op == PR_SET_SECCOMP && (mode == SECCOMP_MODE_STRICT || (mode == SECCOMP_MODE_FILTER && filter)))
-		gn_sandbox();
+		return gn_sandbox();
+	return 0;
 }
 
-void gn_before_seccomp(unsigned long op, const void *filter)
+int gn_before_seccomp(unsigned long op, const void *filter)
 {
 	if (op == SECCOMP_SET_MODE_STRICT || (op == SECCOMP_SET_MODE_FILTER && filter))
-		gn_sandbox();
+		return gn_sandbox();
+	return 0;
 }
 
 INTERPOSE(int, prctl, (int op, ...))
 {
 	unsigned long a, b, c, d;
 	va_list args;
+	int rc;
 
 	va_start(args, op);
 	a = va_arg(args, unsigned long);
@@ -31,7 +34,7 @@ INTERPOSE(int, prctl, (int op, ...))
 	va_end(args);
 	gn_enter();
 	gn_begin();
-	gn_before_prctl(op, a, (const void *)(uintptr_t)b);
+	rc = gn_before_prctl(op, a, (const void *)(uintptr_t)b);
 	gn_end();
-	return gn_real.prctl(op, a, b, c, d);
+	return rc < 0 ? (int)gn_ret(rc) : gn_real.prctl(op, a, b, c, d);
 }

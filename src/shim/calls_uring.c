@@ -19,15 +19,14 @@ static void *look_up(const char *name)
 	return lib ? dlsym(lib, name) : NULL;
 }
 
-/* The function behind ours; it exists, for somebody was linked with it. */
+/* The function behind ours: it exists, for somebody was linked with it. NULL: connections on rings cannot be handed over to it. */
 #define REAL(function)                                  \
 	__extension__({                                 \
 		__typeof__(&function) real_;            \
 		void *found_ = look_up(#function);      \
 		memcpy(&real_, &found_, sizeof real_);  \
 		gn_enter();                             \
-		gn_before_uring();                      \
-		real_;                                  \
+		gn_before_uring() < 0 ? NULL : real_;   \
 	})
 
 INTERPOSE(int, io_uring_setup, (unsigned int entries, struct io_uring_params *p))

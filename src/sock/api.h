@@ -117,7 +117,7 @@ bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_se
 void gn_net_moves(int flags); /* CLONE_*: this thread, or a child, is about to enter namespaces */
 
 /* sandbox.c */
-void gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
+int gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
 
 /* epoll_ctl.c, epoll.c */
 int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
@@ -131,13 +131,13 @@ ssize_t gn_splice(int from, loff_t *from_at, int to, loff_t *to_at, size_t len, 
 void gn_lent_change(int fd);
 bool gn_lent_is_changed(int fd);
 int gn_relay(struct gn_sock *so, int fd);
-void gn_give_away(struct gn_sock *so, int fd);
-void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why); /* it is about to read and write there, unseen; fd may leave the table */
-void gn_before_uring(void);           /* uring.c: the process sets up an io_uring */
-void gn_before_exec(void);            /* what the new program will find open */
-void gn_before_spawn(void);           /* likewise a child that libc starts where we do not see it */
+int gn_give_away(struct gn_sock *so, int fd);
+int gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why); /* it is about to read and write there, unseen; fd may leave the table */
+int gn_before_uring(void);           /* uring.c: the process sets up an io_uring */
+int gn_before_exec(void);            /* what the new program will find open */
+int gn_before_spawn(void);           /* likewise a child that libc starts where we do not see it */
 void gn_spawn_source(int fd);         /* file actions were told to duplicate it */
-void gn_before_passing(const struct msghdr *msg);
+int gn_before_passing(const struct msghdr *msg);
 
 void gn_forward_callers(int private_fd); /* who waits there is connected to the public face, by a process of our own */
 
@@ -155,6 +155,6 @@ bool gn_fork_begin(void);  /* before any kind of fork; true: then one of these i
 void gn_fork_child(void);
 void gn_fork_handlers(void); /* at the start of the process */
 void gn_fork_parent(bool failed);
-int gn_daemon(int nochdir, int noclose);
+int gn_daemon(int nochdir, int noclose); /* the child's part of daemon(3) */
 
 #endif

@@ -6,9 +6,9 @@
  * the kernel lane [LANE-3]; the child puts its pid beside. Locks of this process's own memory are free in the child; those in shared
  * memory belong to whoever holds them.
  *
- * What must not be half done in the child's copy is held still for the moment of the fork. The program's own handlers (pthread_atfork) may
- * wait for threads that are in a call of ours, so in libc's fork() that is done by handlers too, which were registered before any of the
- * program's: of those before a fork they run last, of those after it first.
+ * What must not be half done in the child's copy is held still for the moment of the fork, and signals wait. The program's own handlers
+ * (pthread_atfork) may wait for threads that are in a call of ours, or for handlers of signals, and use sockets; so in libc's fork() that is
+ * done by handlers too, which were registered before any of the program's: of those before a fork they run last, of those after it first.
  */
 #include <pthread.h>
 
@@ -19,20 +19,26 @@
 
 #define WAIT_ALL 0x40000000 /* __WALL */
 
-static void for_each_sock(void (*f)(struct gn_sock *))
-{
-	/* Every one is met once, at its lowest descriptor: the walk marks it by the pass it was met in. */
-	static uint32_t pass;
+static uint32_t passes;
 
-	pass++;
+/* Those that were last met in pass `of`, or, if it is 0, all: each once, at its lowest descriptor, for the walk marks it by its own pass. */
+static void for_each_of(uint32_t of, void (*f)(struct gn_sock *))
+{
+	uint32_t pass = ++passes;
+
 	for (uint32_t fd = 0, left = gn_world.used_fds; fd < gn_world.table_size && fd < left; fd++) {
 		struct gn_sock *so = atomic_load_explicit(gn_slot(fd), memory_order_relaxed);
 
-		if ((uintptr_t)so <= 1 || so->pass == pass)
+		if ((uintptr_t)so <= 1 || (of ? so->pass != of : so->pass == pass))
 			continue;
 		so->pass = pass;
 		f(so);
 	}
+}
+
+static void for_each_sock(void (*f)(struct gn_sock *))
+{
+	for_each_of(0, f);
 }
 
 static void count_child(struct gn_sock *so)
@@ -68,9 +74,9 @@ static bool handlers_stand;
 
 /* Of the thread that forks. */
 static __thread __attribute__((tls_model("initial-exec"))) struct {
-	bool by_handlers;     /* they are to do their part */
-	bool unseen;          /* and all of it: libc forks by itself, or for somebody who does not call us */
+	bool entered;         /* the handlers of ours that run after it have something to undo */
 	bool has_sets;
+	uint32_t pass;        /* in which its child was counted; 0: it was not */
 	struct gn_sock *over; /* what was held and is to be let go of */
 } forking;
 
@@ -160,20 +166,12 @@ static void forget_all(void)
 	held = NULL;
 }
 
-/* Handlers of the program's run in there: not as if they were ours, and signals wait all the same. */
 static bool enter(void)
 {
 	if (gn_world.sandboxed || gn_is_vfork_child())
 		return false;
 	gn_inside_begin();
-	atomic_fetch_add_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
 	return true;
-}
-
-static void leave(void)
-{
-	atomic_fetch_sub_explicit(&gn_thread.inside, GN_INSIDE_FORK, memory_order_relaxed);
-	gn_inside_end();
 }
 
 static void hold(void)
@@ -193,19 +191,32 @@ static void hold(void)
 	if (forking.has_sets)
 		gn_family_fork();
 	for_each_sock(count_child);
+	forking.pass = passes;
 	gn_sleep_fork(GN_FORK_BEFORE);
 }
 
-static void end_parent(bool failed)
+static void end_parent(void)
 {
-	if (failed) {
-		for_each_sock(uncount_child);
-		gn_sleep_fork(GN_FORK_FAILED);
-		if (forking.has_sets)
-			gn_family_fork_failed();
-	}
+	release_all();
 	gn_unlock_mine(&gn_world.big);
 	let_go(forking.over);
+	gn_inside_end();
+}
+
+/* What was counted and is there still: who has left meanwhile, or was counted for another thread's child since, stays counted, which is slow
+ * and right. */
+static void uncount(void)
+{
+	if (!forking.pass)
+		return;
+	gn_inside_begin();
+	gn_lock(&gn_world.big);
+	for_each_of(forking.pass, uncount_child);
+	gn_sleep_fork(GN_FORK_FAILED);
+	if (forking.has_sets)
+		gn_family_fork_failed();
+	gn_unlock(&gn_world.big);
+	gn_inside_end();
 }
 
 /* Of this process alone: other threads of the parent that held these locks are not here. */
@@ -246,35 +257,27 @@ static void begin_child(void)
 	gn_table_late(true);
 }
 
-/* What forks without us, a library that found libc's fork() by itself, makes a child all the same. */
+/* For everybody who calls libc's fork(), libc itself included. */
 static void before_handler(void)
 {
-	forking.unseen = !forking.by_handlers && enter();
-	if (forking.by_handlers || forking.unseen)
+	forking.entered = enter();
+	if (forking.entered)
 		hold();
 }
 
-/* Whether there is a child is not told here: one too many is slow and right. */
+/* Whether there is a child is not told here. */
 static void parent_handler(void)
 {
-	if (forking.by_handlers || forking.unseen)
-		release_all();
-	if (!forking.unseen)
-		return;
-	forking.unseen = false;
-	end_parent(false);
-	leave();
+	if (forking.entered)
+		end_parent();
+	forking.entered = false;
 }
 
 static void child_handler(void)
 {
-	if (forking.by_handlers || forking.unseen)
-		begin_child();
-	forking.by_handlers = false;
-	if (!forking.unseen)
-		return;
-	forking.unseen = false;
-	leave();
+	if (forking.entered)
+		gn_fork_child();
+	forking.entered = false;
 }
 
 void gn_fork_handlers(void)
@@ -293,35 +296,29 @@ bool gn_fork_begin(void)
 void gn_fork_child(void)
 {
 	begin_child();
-	leave();
+	gn_inside_end();
 }
 
 void gn_fork_parent(bool failed)
 {
-	release_all();
-	end_parent(failed);
-	leave();
+	end_parent();
+	if (failed)
+		uncount();
 }
 
 pid_t gn_fork(pid_t (*real_fork)(void))
 {
-	bool ours = enter(), direct = real_fork != gn_real.fork || !handlers_stand;
+	bool direct = (real_fork != gn_real.fork || !handlers_stand) && gn_fork_begin();
 	pid_t pid;
 
-	if (ours && direct)
-		hold();
-	forking.by_handlers = ours && !direct;
+	forking.pass = direct ? forking.pass : 0;
 	pid = real_fork();
-	forking.by_handlers = false;
-	if (!ours)
-		return pid;
 	if (direct && pid == 0)
-		begin_child();
+		gn_fork_child();
 	else if (direct)
-		release_all();
-	if (pid != 0)
-		end_parent(pid < 0);
-	leave();
+		gn_fork_parent(pid < 0);
+	else if (pid < 0)
+		uncount();
 	return pid;
 }
 
@@ -355,16 +352,10 @@ void gn_adopt(struct gn_sock *so, int fd)
 	gn_table_share(fd, so);
 }
 
-/* As daemon(3): libc's own would fork and dup2 where we do not see it. */
 int gn_daemon(int nochdir, int noclose)
 {
-	pid_t pid = gn_fork(gn_real.fork);
 	int null;
 
-	if (pid < 0)
-		return -errno;
-	if (pid > 0)
-		gn_sys_exit_group(0);
 	if (gn_raw3(SYS_setsid, 0, 0, 0) < 0)
 		return -EPERM;
 	if (!nochdir)

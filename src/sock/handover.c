@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Handing over: before exec, spawn and descriptor passing, what somebody without the shim is about to use comes back to the kernel lane
- * (retreat.c), or goes behind a relay (relay.c). [LANE-4]
+ * (retreat.c), or goes behind a relay (relay.c). [LANE-4] If that is impossible (no descriptors, no processes left), the program's call fails
+ * with that errno, and its connections stay as they are.
  */
 #include "sock/api.h"
 
@@ -43,25 +44,24 @@ static void note_given(struct gn_sock *so)
 }
 
 /* Somebody without the shim is about to use this descriptor. */
-static void go_home(struct gn_sock *so, int fd)
+static int go_home(struct gn_sock *so, int fd)
 {
 	gn_private_retire(so, fd);
-	if (!gn_retreat(so, fd, GN_WHY_CALL))
-		gn_relay(so, fd);
+	return gn_retreat(so, fd, GN_WHY_CALL) ? 0 : gn_relay(so, fd);
 }
 
-void gn_give_away(struct gn_sock *so, int fd)
+int gn_give_away(struct gn_sock *so, int fd)
 {
 	note_given(so);
-	go_home(so, fd);
+	return go_home(so, fd);
 }
 
-void gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
+int gn_leave_to_libc(struct gn_sock *so, int fd, enum gn_reason why)
 {
 	if (gn_on_ring(so) || gn_has_moved(so))
-		go_home(so, fd); /* what lies unread in the ring must reach it too */
-	else
-		gn_pin(so, fd, why);
+		return go_home(so, fd); /* what lies unread in the ring must reach it too */
+	gn_pin(so, fd, why);
+	return 0;
 }
 
 static bool is_inherited(struct gn_sock *so, int fd)
@@ -73,11 +73,6 @@ static bool is_inherited(struct gn_sock *so, int fd)
 	return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
-static void stays(struct gn_sock *so, int fd)
-{
-	gn_relay(so, fd);
-}
-
 static bool is_lent(struct gn_sock *so, int fd)
 {
 	bool yes = is_inherited(so, fd);
@@ -87,9 +82,9 @@ static bool is_lent(struct gn_sock *so, int fd)
 	return yes;
 }
 
-void gn_before_exec(void)
+int gn_before_exec(void)
 {
-	gn_retreat_all(gn_is_vfork_child() ? is_lent : is_inherited, stays, GN_WHY_CALL);
+	return gn_retreat_all(gn_is_vfork_child() ? is_lent : is_inherited, gn_relay, GN_WHY_CALL);
 }
 
 /* Sources of dup2 in the file actions of posix_spawn: inherited in spite of FD_CLOEXEC. */
@@ -110,21 +105,18 @@ static bool is_spawned(struct gn_sock *so, int fd)
 	return source || is_lent(so, fd);
 }
 
-void gn_before_spawn(void)
+int gn_before_spawn(void)
 {
-	if (gn_is_vfork_child())
-		gn_before_exec();
-	else
-		gn_retreat_all(is_spawned, stays, GN_WHY_CALL);
+	return gn_is_vfork_child() ? gn_before_exec() : gn_retreat_all(is_spawned, gn_relay, GN_WHY_CALL);
 }
 
-/* Before descriptors are sent to another process. */
-void gn_before_passing(const struct msghdr *msg)
+int gn_before_passing(const struct msghdr *msg)
 {
 	struct cmsghdr *c;
+	int rc = 0;
 
 	if (gn_is_no_control(msg))
-		return; /* the kernel's errno follows */
+		return 0; /* the kernel's errno follows */
 	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
 		size_t left = msg->msg_controllen - (size_t)((const char *)c - (const char *)msg->msg_control);
 		size_t count = c->cmsg_len >= CMSG_LEN(0) ? (GN_MIN(c->cmsg_len, left) - CMSG_LEN(0)) / sizeof(int) : 0;
@@ -132,13 +124,14 @@ void gn_before_passing(const struct msghdr *msg)
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		for (size_t i = 0; i < count; i++) {
+		for (size_t i = 0; i < count && rc >= 0; i++) {
 			struct gn_sock *so = gn_get(fds[i]);
 
 			if (!so)
 				continue;
-			gn_give_away(so, fds[i]);
+			rc = gn_give_away(so, fds[i]);
 			gn_put(so);
 		}
 	}
+	return rc;
 }

@@ -31,7 +31,6 @@ struct gn_thread {
 
 #define GN_DUE_SIGNALS 1u
 #define GN_DUE_ASYNC 2u /* the thread is asynchronously cancellable again */
-#define GN_INSIDE_FORK 0x10000u /* in fork(): the program's own handlers of it may jump about */
 
 extern __thread struct gn_thread gn_thread __attribute__((tls_model("initial-exec")));
 

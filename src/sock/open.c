@@ -258,14 +258,16 @@ int gn_close_range(unsigned int first, unsigned int last, int flags)
 }
 
 /* A child that borrows its parent's memory prepares an exec, and the table will not show what it does. */
-static void give_away_lent(int fd)
+static int give_away_lent(int fd)
 {
 	struct gn_sock *so = gn_lent_is_changed(fd) ? NULL : gn_get(fd);
+	int rc;
 
 	if (!so)
-		return;
-	gn_give_away(so, fd);
+		return 0;
+	rc = gn_give_away(so, fd);
 	gn_put(so);
+	return rc;
 }
 
 /* The copy was made before, of what stood there then. */
@@ -278,24 +280,32 @@ static int dup_again(int fd, int copy)
 
 static int dup_lent(int fd, int copy)
 {
-	give_away_lent(fd);
+	int rc = give_away_lent(fd);
+
+	if (rc < 0) {
+		gn_sys_close(copy);
+		return rc;
+	}
 	gn_lent_change(copy);
 	return dup_again(fd, copy);
 }
 
-/* [LANE-4]: stdio reads and writes on 0, 1 and 2, unseen by us. What the descriptor leads to then, held, or NULL. */
-static struct gn_sock *leave_to_stdio(struct gn_sock *so, int fd)
+/* [LANE-4]: stdio reads and writes on 0, 1 and 2, unseen by us. *so: what the descriptor leads to then, held, or NULL. */
+static int leave_to_stdio(struct gn_sock **so, int fd)
 {
-	gn_leave_to_libc(so, fd, GN_WHY_STDIO);
-	gn_put(so);
-	return gn_get_any(fd);
+	int rc = gn_leave_to_libc(*so, fd, GN_WHY_STDIO);
+
+	gn_put(*so);
+	*so = gn_get_any(fd);
+	return rc;
 }
 
 static int dup2_lent(int from, int to, int flags, bool three)
 {
-	int rc;
+	int rc = give_away_lent(from);
 
-	give_away_lent(from);
+	if (rc < 0)
+		return rc;
 	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
 	if (rc >= 0 && from != to)
 		gn_lent_change(to);
@@ -326,13 +336,22 @@ static bool keep_still(struct gn_sock *so)
 /* `copy` leads where `fd` does, to `so` if that is anything of ours: its reference is given up. */
 static int shared(struct gn_sock *so, int fd, int copy, bool still)
 {
+	int rc;
+
 	gn_table_clear(copy);
 	if (so && so->kind == GN_KIND_SOCK && copy <= 2) {
 		if (still)
 			gn_connecting_end(so);
 		still = false;
-		so = leave_to_stdio(so, fd);
-		dup_again(fd, copy);
+		rc = leave_to_stdio(&so, fd);
+		if (rc < 0)
+			gn_sys_close(copy);
+		copy = rc < 0 ? rc : dup_again(fd, copy);
+	}
+	if (copy < 0) {
+		if (so)
+			gn_put(so);
+		return copy;
 	}
 	if (unlikely(gn_world.sandboxed) && (uint32_t)copy < gn_world.table_size && (uint32_t)fd < gn_world.table_size) {
 		atomic_store(gn_slot(copy), *gn_slot(fd)); /* nothing is counted there */
@@ -471,9 +490,11 @@ int gn_dup2(int from, int to, int flags, bool three)
 	if (so)
 		gn_connecting_pass(so);
 	if (so && so->kind == GN_KIND_SOCK && to <= 2)
-		so = leave_to_stdio(so, from);
-	gn_table_clear(to);
-	rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+		rc = leave_to_stdio(&so, from);
+	if (rc >= 0) {
+		gn_table_clear(to);
+		rc = (int)gn_neg(three ? gn_real.dup3(from, to, flags) : gn_real.dup2(from, to));
+	}
 	if (unlikely(pool) && rc >= 0)
 		gn_family_again();
 	if (rc >= 0 && so)

@@ -86,16 +86,17 @@ void gn_heed(struct gn_sock *so, int fd)
 	gn_unlock(&so->ep->tx.lock);
 }
 
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
+int gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), int (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
 {
 	uint64_t until;
+	int rc = 0;
 
 	if (gn_world.sandboxed)
-		return;
+		return 0;
 	/* All peers are asked first, then waited for together. */
 	for (int pass = 0; pass < 2; pass++) {
 		until = gn_now_ns() + WAIT_NS;
-		for (uint32_t fd = 0; fd < gn_world.used_fds; fd++) {
+		for (uint32_t fd = 0; fd < gn_world.used_fds && rc >= 0; fd++) {
 			struct gn_sock *so = gn_get((int)fd);
 
 			if (!so)
@@ -105,9 +106,10 @@ void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(st
 					gn_private_retire(so, (int)fd);
 					leave_begins(so, (int)fd, why);
 				} else if (!gn_retreat_wait(so, (int)fd, until))
-					stays(so, (int)fd);
+					rc = stays(so, (int)fd);
 			}
 			gn_put(so);
 		}
 	}
+	return rc;
 }

@@ -20,10 +20,9 @@ static bool may_be_on_ring(struct gn_sock *so, int fd)
 	return atomic_load(&so->ep->state) == GN_ESTAB || so->ep->type == SOCK_DGRAM;
 }
 
-static void stays(struct gn_sock *so, int fd)
+static int stays(struct gn_sock *so, int fd)
 {
-	if (so->ep->type != SOCK_DGRAM)
-		gn_relay(so, fd);
+	return so->ep->type != SOCK_DGRAM ? gn_relay(so, fd) : 0;
 }
 
 static void sock_settle(struct gn_sock *so, int fd)
@@ -69,12 +68,16 @@ static void sock_forget(struct gn_sock *so, int fd)
 		atomic_store(gn_slot(fd), NULL);
 }
 
-void gn_sandbox(void)
+int gn_sandbox(void)
 {
+	int rc;
+
 	if (gn_world.sandboxed || gn_is_vfork_child())
-		return;
+		return 0;
 	gn_early_leave();
-	gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
+	rc = gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
+	if (rc < 0)
+		return rc;
 	for_each_fd(GN_KIND_SOCK, sock_settle);
 	for_each_fd(GN_KIND_EPOLL, set_plain);
 	gn_births_note(false); /* a look into /proc */
@@ -83,6 +86,7 @@ void gn_sandbox(void)
 	for_each_fd(GN_KIND_SOCK, sock_forget);
 	gn_world.sandboxed = true;
 	setenv("GNEZDO_SANDBOX", "1", 1);
+	return 0;
 }
 
 struct gn_sock *gn_sandboxed(int fd)

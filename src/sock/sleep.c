@@ -215,8 +215,6 @@ void gn_frames_left(const void *sp)
 	struct gn_thread *t = &gn_thread;
 	stack_t other = {.ss_size = 0};
 
-	if (atomic_load_explicit(&t->inside, memory_order_relaxed) >= GN_INSIDE_FORK)
-		return;
 	/* Out of the handler of a fault in our midst. What else may be left behind is a lock: see gn_lock_slow(). */
 	atomic_store_explicit(&t->inside, 1, memory_order_relaxed);
 	if (!gn_world.sandboxed)

@@ -367,7 +367,7 @@ static inline struct gn_sock *gn_followed(struct gn_sock *so, int fd)
 bool gn_retreat(struct gn_sock *so, int fd, enum gn_reason why); /* false: data in the ring, or a busy peer, holds it there */
 bool gn_retreat_wait(struct gn_sock *so, int fd, uint64_t until_ns);
 /* `stays` is told when the time for all of them is up. */
-void gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), void (*stays)(struct gn_sock *so, int fd), enum gn_reason why);
+int gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), int (*stays)(struct gn_sock *so, int fd), enum gn_reason why);
 void gn_heed(struct gn_sock *so, int fd);               /* tx lock not held: goes back if the peer asked for it */
 
 /* promote.c, again */

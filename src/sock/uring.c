@@ -248,17 +248,17 @@ static bool is_any(struct gn_sock *so, int fd)
 	return true;
 }
 
-static void relayed(struct gn_sock *so, int fd)
+int gn_before_uring(void)
 {
-	gn_relay(so, fd);
-}
+	int rc;
 
-void gn_before_uring(void)
-{
 	if (gn_is_vfork_child() || gn_world.unseen)
-		return;
+		return 0;
 	gn_world.unseen = gn_world.looked = true;
 	gn_world.why_kernel = GN_WHY_URING;
 	gn_world.lanes = GN_LANES_KERNEL;
-	gn_retreat_all(is_any, relayed, GN_WHY_CALL);
+	rc = gn_retreat_all(is_any, gn_relay, GN_WHY_CALL);
+	if (rc < 0)
+		gn_world.unseen = false;
+	return rc;
 }

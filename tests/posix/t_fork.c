@@ -901,6 +901,80 @@ static void handler_forks_in_poll(struct obs *o)
 	obs_wait(r.pid);
 }
 
+/* What a program's own handlers of fork may do: wait for a handler of a signal, that another thread sends to this one, and use sockets. */
+static struct {
+	_Atomic bool wanted, heard;
+	pthread_t forks;
+	int fd;
+	int before, parent, child; /* what became of it */
+} handlers;
+
+static void hear(int sig)
+{
+	(void)sig;
+	handlers.heard = true;
+}
+
+static void *sends_a_signal(void *arg)
+{
+	(void)arg;
+	while (!handlers.wanted)
+		sched_yield();
+	pthread_kill(handlers.forks, SIGUSR1);
+	return NULL;
+}
+
+static int opens_sockets(void)
+{
+	char c = 0;
+	int two[2], ok;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, two))
+		return -1;
+	ok = write(two[0], "x", 1) == 1 && read(two[1], &c, 1) == 1 && c == 'x';
+	close(two[0]);
+	close(two[1]);
+	return ok;
+}
+
+static void waits_for_signal(void)
+{
+	handlers.wanted = true;
+	for (int ms = 0; ms < 2000 && !handlers.heard; ms++)
+		usleep(1000);
+	handlers.before = handlers.heard + opens_sockets();
+}
+
+static void parent_goes_on(void)
+{
+	handlers.parent = opens_sockets() + (send(handlers.fd, "parent", 6, 0) == 6);
+}
+
+static void child_goes_on(void)
+{
+	handlers.child = opens_sockets();
+}
+
+static void handlers_use_sockets(struct obs *o)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	handlers.forks = pthread_self();
+	handlers.fd = o->fd;
+	signal(SIGUSR1, hear);
+	fflush(stdout);
+	if (pthread_atfork(waits_for_signal, parent_goes_on, child_goes_on) || pthread_create(&thread, NULL, sends_a_signal, NULL))
+		die("a thread");
+	pid = fork();
+	if (pid == 0)
+		_exit(handlers.child == 1 && send(o->fd, "child", 5, 0) == 5 ? 7 : 1);
+	pthread_join(thread, NULL);
+	obs("child", obs_wait(pid));
+	note("before %d, after %d", handlers.before, handlers.parent);
+	obs("peer", peer(o, op_recv, 11, MSG_WAITALL));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -927,6 +1001,7 @@ int main(int argc, char **argv)
 		{ "vfork", vfork_child, STREAM, 0 },
 		{ "vfork beside a thread", vfork_beside_a_thread, STREAM, 0 },
 		{ "another process namespace", another_process_namespace, STREAM | SEQP, 0 },
+		{ "handlers of fork use sockets", handlers_use_sockets, STREAM, 0 },
 		{ "inside libc", fork_inside_libc, STREAM, 0 },
 		{ "a process number that comes again", number_comes_again, STREAM, 0 },
 		{ 0 },

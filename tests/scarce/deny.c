@@ -6,6 +6,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,7 @@ static const struct what all[] = {
 	{"netlink", SYS_socket, 0, ~0u, AF_NETLINK, EAFNOSUPPORT},
 	{"eventfd2", SYS_eventfd2, -1, 0, 0, ENFILE},
 	{"prlimit64", SYS_prlimit64, -1, 0, 0, EPERM},
+	{"fork", SYS_clone, 0, CLONE_VM, 0, EAGAIN},
 	{"long-bind", SYS_bind, 2, ~31u, 32, EACCES}, /* of names that no internet address is as long as */
 };
 
