@@ -13,6 +13,7 @@
 
 #include "sock/epset.h"
 #include "sock/api.h"
+#include "sock/signals.h"
 
 static bool may_be_on_ring(struct gn_sock *so, int fd)
 {
@@ -85,6 +86,7 @@ int gn_sandbox(void)
 	for_each_fd(GN_KIND_EPOLL, set_forget);
 	for_each_fd(GN_KIND_SOCK, sock_forget);
 	gn_world.sandboxed = true;
+	gn_signals_sandbox();
 	setenv("GNEZDO_SANDBOX", "1", 1);
 	return 0;
 }

@@ -21,7 +21,7 @@
 #include "sock/sleep.h"
 
 #define SIGNALS 65 /* the kernel's are 1 to 64 */
-#define MINE (SA_SIGINFO | (unsigned int)SA_RESETHAND) /* flags that the kernel is not told as the program said them */
+#define MINE (SA_SIGINFO | (unsigned int)SA_RESETHAND) /* flags that the kernel is not told as the program said them; in a sandbox it is */
 #define INTERNAL 0x300000000ull /* the mask bits of 32 and 33: libc's own, which it does not block */
 
 static GN_BULK struct {
@@ -163,6 +163,23 @@ static void end_the_wait(ucontext_t *context, uint32_t how, bool restart)
 #endif
 }
 
+/* No calls of ours any more: the kernel is told of the handlers that it is to take away itself. Nothing is put off from here on. */
+void gn_signals_sandbox(void)
+{
+	struct sigaction act;
+
+	gn_lock(&setting);
+	for (int sig = 1; sig < SIGNALS; sig++) {
+		if (!(atomic_load(&actions[sig].flags) & (uint32_t)SA_RESETHAND) || !atomic_load(&actions[sig].shots))
+			continue;
+		if (gn_real.sigaction(sig, NULL, &act) < 0 || act.sa_sigaction != trampoline)
+			continue;
+		act.sa_flags |= (int)SA_RESETHAND;
+		gn_real.sigaction(sig, &act, NULL);
+	}
+	gn_unlock(&setting);
+}
+
 /* The kernel's order: first the default is back, then the handler runs. False: another thread had the one shot. */
 static bool shot_taken(int sig)
 {
@@ -208,7 +225,7 @@ static void trampoline(int sig, siginfo_t *info, void *context)
 		put_off(sig, info, context);
 		return;
 	}
-	if ((flags & (uint32_t)SA_RESETHAND) && !shot_taken(sig)) {
+	if ((flags & (uint32_t)SA_RESETHAND) && !gn_world.sandboxed && !shot_taken(sig)) {
 		gn_sys_tgkill(gn_sys_getpid(), (pid_t)gn_sys_gettid(), sig); /* for what is set now */
 		return;
 	}
@@ -248,6 +265,11 @@ static struct setting table_set(int sig, uintptr_t handler, uint32_t flags)
 	return before;
 }
 
+static uint32_t kernel_flags(uint32_t flags)
+{
+	return (gn_world.sandboxed ? flags : flags & ~MINE) | (uint32_t)SA_SIGINFO;
+}
+
 int gn_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction now, was;
@@ -265,7 +287,7 @@ int gn_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 	if (act) {
 		now = *act;
 		if (is_handler((uintptr_t)now.sa_handler)) {
-			now.sa_flags = (int)(((uint32_t)now.sa_flags & ~MINE) | (uint32_t)SA_SIGINFO);
+			now.sa_flags = (int)kernel_flags((uint32_t)now.sa_flags);
 			now.sa_sigaction = trampoline;
 		}
 	}
@@ -297,7 +319,7 @@ int gn_sigaction_raw(int sig, const struct gn_kernel_action *act, struct gn_kern
 	if (act) {
 		now = *act;
 		if (is_handler(now.handler)) {
-			now.flags = (now.flags & ~(unsigned long)MINE) | SA_SIGINFO;
+			now.flags = kernel_flags((uint32_t)now.flags);
 			now.handler = (uintptr_t)trampoline;
 		}
 	}

@@ -23,5 +23,6 @@ sighandler_t gn_signal_bsd(int sig, sighandler_t handler, int *error);
 sighandler_t gn_signal_sysv(int sig, sighandler_t handler, int *error);
 sighandler_t gn_sigset(int sig, sighandler_t handler, int *error);
 void gn_signals_forked(void); /* in the child */
+void gn_signals_sandbox(void); /* gn_world.sandboxed has begun, its filter has not */
 
 #endif

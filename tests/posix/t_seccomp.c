@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Under a seccomp filter that kills for every call but read, write and exit: a connection from before goes on. */
+/* Under a seccomp filter that kills for every call but read, write, exit and the return from a handler: a connection from before goes on. */
 #include "obs.h"
 
 #include <linux/filter.h>
@@ -19,6 +19,7 @@ static bool enter_sandbox(bool by_syscall)
 		ALLOW(SYS_read),
 		ALLOW(SYS_write),
 		ALLOW(SYS_exit_group),
+		ALLOW(SYS_rt_sigreturn),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
 	struct sock_fprog prog = { sizeof(code) / sizeof(*code), code };
@@ -98,6 +99,42 @@ static void old(struct obs *o)
 	clients(UNIXP, "unix", 200);
 }
 
+static int says;
+
+static void say_so(int sig)
+{
+	(void)sig;
+	if (write(says, "hand", 4) != 4)
+		syscall(SYS_exit_group, 4);
+}
+
+/* The kernel takes a SA_RESETHAND handler away by itself. */
+static void shot(struct obs *o)
+{
+	struct sigaction once = { .sa_handler = say_so, .sa_flags = (int)SA_RESETHAND };
+	char word[5] = "";
+	pid_t pid;
+
+	pid = obs_fork();
+	if (pid == 0) {
+		says = o->fd;
+		sigaction(SIGUSR1, &once, NULL);
+		if (!enter_sandbox(false))
+			_exit(2);
+		if (write(o->fd, "here", 4) != 4 || read(o->fd, word, 4) != -1 || write(o->fd, "intr", 4) != 4)
+			syscall(SYS_exit_group, 3);
+		read(o->fd, word, 4);
+		syscall(SYS_exit_group, 5);
+	}
+	peer(o, op_recv, 4, MSG_WAITALL);
+	obs("asleep", thread_asleep(pid, pid, -1));
+	kill(pid, SIGUSR1);
+	obs("peer recv", peer(o, op_recv, 8, MSG_WAITALL));
+	thread_asleep(pid, pid, -1);
+	kill(pid, SIGUSR1);
+	obs("the end", obs_wait(pid));
+}
+
 /* Programs ask with a filter of NULL what the kernel can do: nothing changes by that. */
 static void questions(struct obs *o)
 {
@@ -113,6 +150,7 @@ int main(int argc, char **argv)
 	static const struct obs_case cases[] = {
 		{ "a young connection", young, SOLO, 0 },
 		{ "a connection that has talked much", old, SOLO, 0 },
+		{ "a handler that runs once", shot, TCP4 | UNIXP, 0 },
 		{ "questions", questions, TCP4 | PAIR, 0 },
 		{ 0 },
 	};
