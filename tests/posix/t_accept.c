@@ -553,16 +553,30 @@ static void close_under_accept(struct obs *o)
 	close(x.fds[1]);
 }
 
-/* connect() to AF_UNSPEC ends a listener of TCP too: a server that is to take nobody for a while does that. */
+/* A port that the kernel chose for us, asked for by number. */
+static int listener_of_a_number(uint32_t kind, struct obs_name *at)
+{
+	int lfd = listener(kind, 5, at);
+
+	close(lfd);
+	lfd = sock_of(kind, 0);
+	setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+	if (bind(lfd, (struct sockaddr *)&at->sa, at->len) || listen(lfd, 5))
+		die("the port again");
+	return lfd;
+}
+
+/* connect() to AF_UNSPEC ends a listener of TCP too: a server that is to take nobody for a while does that. Of its port the kernel keeps what was
+ * asked for by number. */
 static void dissolved(struct obs *o)
 {
-	static const uint32_t inet[] = { TCP4, TCP6 };
+	static const uint32_t inet[] = { TCP4, TCP6, TCP4, TCP6 };
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
-	struct obs_name at;
+	struct obs_name at, again;
 
 	(void)o;
-	for (size_t k = 0; k < 2; k++) {
-		int lfd = listener(inet[k], 5, &at), c = sock_of(inet[k], 0), a;
+	for (size_t k = 0; k < 4; k++) {
+		int lfd = k < 2 ? listener(inet[k], 5, &at) : listener_of_a_number(inet[k], &at), c = sock_of(inet[k], 0), a;
 
 		obs_kind(inet[k]);
 		obs("dissolve", connect(lfd, &none, sizeof(none)));
@@ -570,7 +584,10 @@ static void dissolved(struct obs *o)
 		obs("accept", accept(lfd, NULL, NULL));
 		close(c);
 		obs("listen", listen(lfd, 5));
-		c = caller(inet[k], &at, 0);
+		again.len = sizeof(again.sa);
+		getsockname(lfd, (struct sockaddr *)&again.sa, &again.len);
+		note("the same name: %d", again.len == at.len && memcmp(&again.sa, &at.sa, at.len) == 0);
+		c = caller(inet[k], &again, 0);
 		a = accept(lfd, NULL, NULL);
 		obs_send(c, "again", 0);
 		obs_recv(a, 10, 0);
