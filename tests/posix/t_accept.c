@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring: yes */
 /* accept and the backlog: flags, callers already gone, a full queue, a listener that closes on its callers. */
 #include <sys/epoll.h>
 
