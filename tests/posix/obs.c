@@ -6,6 +6,7 @@
 
 #define CASE_PATIENCE_S 6
 #define SLOW_PATIENCE_S 16
+#define LONG_PATIENCE_S 60
 
 /* --- connections --- */
 
@@ -125,6 +126,8 @@ static void case_process(const struct obs_case *c, struct obs *o)
 {
 	if (getenv("OBS_TRACE") && o->kind != SOLO && o->hot && !(c->flags & NO_RING))
 		fprintf(stderr, "obs: pid=%d ring expected\n", getpid());
+	if (c->flags & LONG)
+		peer_patience_ms = LONG_PATIENCE_MS;
 	if (o->kind != SOLO) {
 		connection(o);
 		c->run(o);
@@ -139,7 +142,7 @@ static void case_process(const struct obs_case *c, struct obs *o)
 static void case_one(const struct obs_case *c, struct obs *o, const char *kind)
 {
 	const char *only = getenv("OBS_ONLY");
-	int64_t end = now_ms() + (c->flags & SLOW ? SLOW_PATIENCE_S : CASE_PATIENCE_S) * 1000;
+	int64_t end = now_ms() + (c->flags & LONG ? LONG_PATIENCE_S : c->flags & SLOW ? SLOW_PATIENCE_S : CASE_PATIENCE_S) * 1000;
 	char title[200];
 	int status;
 	pid_t pid;

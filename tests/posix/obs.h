@@ -78,6 +78,7 @@
 #define NO_RING 4u    /* even when hot it need not be on the ring */
 #define THREADS 8u    /* run once more, hot, with a thread for a peer */
 #define SLOW 16u      /* needs up to 15 s */
+#define LONG 32u      /* up to a minute; its peer's answer as well */
 
 struct obs {
 	int fd;             /* this side's end, -1: none */

@@ -6,6 +6,7 @@
 #include "obs.h"
 
 #define PEER_PATIENCE_MS 4000
+#define LONG_PATIENCE_MS 30000
 #define REPLY_TEXT 2000
 
 struct obs_kind {
@@ -14,6 +15,7 @@ struct obs_kind {
 	int domain, type;
 };
 
+extern int64_t peer_patience_ms; /* of the case that runs */
 extern const struct obs_kind obs_kinds[];
 extern const size_t obs_kinds_count;
 extern char obs_dir_name[64];

@@ -70,9 +70,11 @@ int epoll_whole(int set, struct epoll_event *ev)
 	return rc;
 }
 
+int64_t peer_patience_ms = PEER_PATIENCE_MS;
+
 int64_t deadline_ms(void)
 {
-	return now_ms() + PEER_PATIENCE_MS;
+	return now_ms() + peer_patience_ms;
 }
 
 void die(const char *what)

@@ -332,21 +332,31 @@ static void prefork_epoll(struct obs *o)
 	}
 }
 
+static void many_descriptors(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* All callers are open at once; a child process serves each. */
 static long op_callers_at_once(struct obs *o, long n, long b)
 {
 	struct obs_name at;
 	int *fd = calloc((size_t)n, sizeof(*fd));
-	long right = 0;
+	long right = 0, rounds = n > 1000 ? 2 : 20;
 
 	(void)b;
+	many_descriptors();
 	name_unhex(&at, o->text);
 	for (long i = 0; i < n; i++) {
 		fd[i] = sock_of(o->kind, 0);
 		if (connect(fd[i], (struct sockaddr *)&at.sa, at.len))
 			return -1;
 	}
-	for (int r = 0; r < 20; r++) {
+	for (long r = 0; r < rounds; r++) {
 		for (long i = 0; i < n; i++)
 			if (send(fd[i], &i, sizeof(i), 0) != sizeof(i))
 				return -2;
@@ -395,13 +405,18 @@ static void a_child_for_each_of_20(struct obs *o)
 	a_child_for_each(o, 20);
 }
 
+static void a_child_for_each_of_2000(struct obs *o)
+{
+	a_child_for_each(o, 2000);
+}
+
 static void a_child_for_each_of_300(struct obs *o)
 {
 	a_child_for_each(o, 300);
 }
 
-/* The double fork of a daemon, with a listener that was made before. */
-static void daemonized_server(struct obs *o)
+/* A daemon, with a listener that was made before: the double fork, or libc's own way. */
+static void daemonized(struct obs *o, bool by_libc)
 {
 	struct obs_name at;
 	char hex[300];
@@ -412,7 +427,7 @@ static void daemonized_server(struct obs *o)
 		die("pipe");
 	pid = obs_fork();
 	if (pid == 0) {
-		pid = fork();
+		pid = by_libc ? daemon(1, 0) : fork();
 		if (pid == 0) {
 			pid = getpid();
 			if (write(ready[1], &pid, sizeof(pid)) != sizeof(pid))
@@ -429,6 +444,16 @@ static void daemonized_server(struct obs *o)
 		die("read");
 	name_hex(hex, &at);
 	obs("answers", peer_text(o, op_callers, 5, hex));
+}
+
+static void daemonized_server(struct obs *o)
+{
+	daemonized(o, false);
+}
+
+static void daemonized_by_libc(struct obs *o)
+{
+	daemonized(o, true);
 }
 
 /* vfork's child shares the parent's memory; closing its descriptors must not be felt by the parent. */
@@ -997,7 +1022,9 @@ int main(int argc, char **argv)
 		{ "pre-fork with epoll", prefork_epoll, TCP4 | TCP6 | UNIXP | UNIXA, 0 },
 		{ "a child for each", a_child_for_each_of_20, TCP4 | TCP6 | UNIXP, 0 },
 		{ "a child for each of 300", a_child_for_each_of_300, TCP4 | UNIXP, HOT_ONLY | SLOW },
+		{ "a child for each of 2,000", a_child_for_each_of_2000, TCP4 | UNIXP, HOT_ONLY | LONG },
 		{ "a daemon", daemonized_server, TCP4 | UNIXP, 0 },
+		{ "daemon(3)", daemonized_by_libc, TCP4 | UNIXP, 0 },
 		{ "vfork", vfork_child, STREAM, 0 },
 		{ "vfork beside a thread", vfork_beside_a_thread, STREAM, 0 },
 		{ "another process namespace", another_process_namespace, STREAM | SEQP, 0 },
