@@ -2,7 +2,8 @@
 /*
  * Callers of a private face whose queue is full.
  *
- * TCP's caller of a full queue is not refused: its SYN is lost, it tries again, and gives up after about two minutes (ETIMEDOUT). Taking the
+ * TCP's caller of a full queue is not refused: its SYN is lost, it tries again, and gives up after about two minutes (ETIMEDOUT), or when its
+ * options say so. Taking the
  * public face instead would let twice as many wait as the program asked for. So: a blocking caller sleeps in the kernel's own connect() of
  * the AF_UNIX socket, which waits for room. One that does not block, or was interrupted, has a mute socket under its descriptor
  * (one end of a pair, unwritable) and tries again whenever the program asks about it or sleeps: poll, select and epoll sleep in short
@@ -11,13 +12,15 @@
  *
  * Threads/owner: so->queue is made once and lives as long as the gn_sock; whoever takes `waiting` from 1 to 0 settles the rest.
  */
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "base/fd.h"
 #include "sock/api.h"
 #include "sock/sleep.h"
 
-#define PATIENCE_NS (127 * GN_NS_PER_S) /* net.ipv4.tcp_syn_retries 6, tcp(7) */
+#define RTO_NS GN_NS_PER_S           /* before the first retry of a SYN, twice as long before each that follows: RFC 6298, 2.1 and 5.5 */
+#define RTO_MAX_NS (120 * GN_NS_PER_S) /* TCP_RTO_MAX */
 #define NAP_NS (2 * GN_NS_PER_MS)
 #define CHECK_NS GN_NS_PER_S /* the name may have come to somebody else: as long as one that squats on it can delay a caller */
 
@@ -358,11 +361,28 @@ static int sleep_in_queue(struct gn_sock *so, int u, const struct gn_name *at, c
 	return rc;
 }
 
+/* How long the kernel would send SYNs for it: TCP_SYNCNT, net.ipv4.tcp_syn_retries, TCP_USER_TIMEOUT, tcp(7). */
+static uint64_t patience_ns(int tcp)
+{
+	int retries = 0, limit_ms = 0;
+	socklen_t len = sizeof retries;
+	uint64_t rto = RTO_NS, all = rto;
+
+	gn_sys_getsockopt(tcp, IPPROTO_TCP, TCP_SYNCNT, &retries, &len);
+	gn_sys_getsockopt(tcp, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, &len);
+	for (int i = 0; i < retries; i++) {
+		rto = GN_MIN(2 * rto, (uint64_t)RTO_MAX_NS);
+		all += rto;
+	}
+	/* Looked at first when the first retry is due. */
+	return limit_ms > 0 ? GN_MIN(all, GN_MAX((uint64_t)limit_ms * GN_NS_PER_MS, (uint64_t)RTO_NS)) : all;
+}
+
 int gn_queue_enter(struct gn_sock *so, int fd, int u, const struct gn_name *at, const struct gn_addr *from, const struct gn_addr *dest)
 {
 	const struct gn_queue of = {.at = *at, .from = *from, .dest = *dest};
 	uint64_t own = atomic_load(&so->ep->sndtimeo_ns), now = gn_now_ns();
-	uint64_t deadline = now + PATIENCE_NS;
+	uint64_t deadline = now + patience_ns(fd);
 	int rc;
 
 	if (!may_keep_waiting(at, dest)) {

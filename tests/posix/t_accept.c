@@ -393,6 +393,52 @@ static void its_caller_shuts(struct obs *o)
 	}
 }
 
+static int64_t ms_since(const struct timespec *from)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - from->tv_sec) * 1000 + (now.tv_nsec - from->tv_nsec) / 1000000;
+}
+
+/* Nobody accepts: the caller gives up, when its options say so. */
+static void full_for_ever(struct obs *o)
+{
+	static const struct {
+		const char *name;
+		int option, value, least_ms, most_ms;
+	} limits[] = { { "TCP_SYNCNT", TCP_SYNCNT, 1, 2900, 4500 }, { "TCP_USER_TIMEOUT", TCP_USER_TIMEOUT, 1300, 1250, 2500 } };
+
+	(void)o;
+	for (int i = 0; i < 4; i++) {
+		int c, d, limit = limits[i / 2].value, lfd, caller;
+		struct timespec from;
+		struct obs_name at;
+		int64_t ms;
+
+		note("%s, %s", limits[i / 2].name, i & 1 ? "non-blocking" : "blocking");
+		lfd = full_queue(&at, &c, &d);
+		caller = sock_of(TCP4, i & 1 ? SOCK_NONBLOCK : 0);
+		setsockopt(caller, IPPROTO_TCP, limits[i / 2].option, &limit, sizeof(limit));
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		obs("connect", connect(caller, (struct sockaddr *)&at.sa, at.len));
+		if (i & 1) {
+			struct pollfd p = { caller, POLLOUT, 0 };
+			int rc = poll(&p, 1, 8000);
+
+			obs_events("poll", rc, (unsigned)p.revents);
+			obs_getopt("SO_ERROR", caller, SOL_SOCKET, SO_ERROR);
+		}
+		ms = ms_since(&from);
+		if (ms < limits[i / 2].least_ms || ms > limits[i / 2].most_ms)
+			note("after %lld ms", (long long)ms);
+		close(caller);
+		close(c);
+		close(d);
+		close(lfd);
+	}
+}
+
 struct waiting {
 	int fd;
 	struct obs_name at;
@@ -628,6 +674,7 @@ int main(int argc, char **argv)
 		{ "a full local queue blocks", local_queue_blocks, SOLO, 0 },
 		{ "a full local queue closes", local_queue_closes, SOLO, 0 },
 		{ "a full internet queue", internet_queue, SOLO, SLOW },
+		{ "a full internet queue for ever", full_for_ever, SOLO, SLOW },
 		{ "a full internet queue blocks", internet_queue_blocks, SOLO, SLOW },
 		{ "internet backlogs", internet_backlogs, SOLO, SLOW },
 		{ "on the way into a full queue", on_its_way, SOLO, SLOW },
