@@ -123,6 +123,24 @@ static int at_mark(struct gn_sock *so, int fd, int *at)
 	return lane == GN_LANE_RING || !empty ? 0 : gn_sys_ioctl(fd, SIOCATMARK, at);
 }
 
+/* Questions about the network that any socket of the program's kind answers: netdevice(7); SIOCOUTQNSD, which AF_UNIX lacks, of a socket that has
+ * sent all it had. */
+static bool is_of_network(unsigned long request)
+{
+	return request >= SIOCADDRT && request < SIOCPROTOPRIVATE + 16;
+}
+
+static int ask_oracle(const struct gn_ep *ep, unsigned long request, void *arg)
+{
+	int fd = gn_oracle_open(ep), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = gn_sys_ioctl(fd, request, arg);
+	gn_sys_close(fd);
+	return rc;
+}
+
 int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 {
 	int on;
@@ -164,6 +182,8 @@ int gn_ioctl(struct gn_sock *so, int fd, unsigned long request, void *arg)
 		memcpy(arg, &on, sizeof on);
 		return 0;
 	}
+	if (gn_flag(so->ep, GN_EP_EMULATED) && is_of_network(request))
+		return ask_oracle(so->ep, request, arg);
 	if (request == FIOASYNC)
 		gn_pin(so, fd, GN_WHY_CALL);
 	return (int)gn_neg(gn_real.ioctl(fd, request, arg));

@@ -156,6 +156,82 @@ static void not_for_datagrams(struct obs *o)
 	obs("peer recv", peer(o, op_recv, 10, MSG_DONTWAIT));
 }
 
+static void second(struct obs *o, bool in_line, bool taken)
+{
+	int one = in_line;
+
+	setsockopt(o->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
+	peer_text(o, op_puts, 0, "ab");
+	peer_text(o, op_puts, MSG_OOB, "1");
+	peer_text(o, op_puts, 0, "cd");
+	obs_poll_until(o->fd, POLLPRI);
+	if (taken)
+		obs_recv(o->fd, 1, MSG_OOB);
+	peer_text(o, op_puts, MSG_OOB, "2");
+	peer_text(o, op_puts, 0, "ef");
+	usleep(20000);
+	obs_poll(o->fd, POLLIN | POLLPRI);
+	for (int i = 0; i < 6; i++) {
+		mark(o->fd);
+		obs_recv(o->fd, 100, MSG_DONTWAIT | MSG_PEEK);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+		if (i == 1)
+			obs_recv(o->fd, 1, MSG_OOB);
+	}
+	obs_poll(o->fd, POLLIN | POLLPRI);
+}
+
+static void second_unread(struct obs *o)
+{
+	second(o, false, false);
+}
+
+static void second_taken(struct obs *o)
+{
+	second(o, false, true);
+}
+
+static void second_in_line(struct obs *o)
+{
+	second(o, true, false);
+}
+
+/* The urgent byte is the first, and the last; then it becomes in line, or no longer. */
+static void alone(struct obs *o)
+{
+	int on = 1, off = 0;
+
+	for (int i = 0; i < 3; i++) {
+		peer_text(o, op_puts, MSG_OOB, "!");
+		obs_poll_until(o->fd, POLLPRI);
+		mark(o->fd);
+		if (i == 1)
+			setsockopt(o->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+		obs_recv(o->fd, 1, MSG_OOB);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+		mark(o->fd);
+		setsockopt(o->fd, SOL_SOCKET, SO_OOBINLINE, &off, sizeof(off));
+		peer_text(o, op_puts, 0, "on");
+		settle(o->fd);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+		mark(o->fd);
+	}
+}
+
+/* Urgent bytes that nobody takes, and the end. */
+static void then_the_end(struct obs *o)
+{
+	peer_text(o, op_puts, 0, "ab");
+	peer_text(o, op_puts, MSG_OOB, "!");
+	peer(o, op_close, 0, 0);
+	obs_poll_until(o->fd, POLLRDHUP);
+	for (int i = 0; i < 3; i++) {
+		obs_poll(o->fd, POLLIN | POLLPRI | POLLRDHUP);
+		obs_recv(o->fd, 100, MSG_DONTWAIT);
+	}
+	obs_recv(o->fd, 1, MSG_OOB);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -167,6 +243,11 @@ int main(int argc, char **argv)
 		{ "life goes on", life_goes_on, STREAM, 0 },
 		{ "in the middle of much data", urgent_in_the_middle_of_much, TCP, 0 },
 		{ "by recvmsg", by_recvmsg, STREAM, 0 },
+		{ "a second one, the first unread", second_unread, STREAM, 0 },
+		{ "a second one, the first taken", second_taken, LOCAL, 0 },
+		{ "a second one, in line", second_in_line, STREAM, 0 },
+		{ "alone", alone, STREAM, 0 },
+		{ "and then the end", then_the_end, STREAM, 0 },
 		{ "not for datagrams", not_for_datagrams, DGRAM | SEQ, 0 },
 		{ 0 },
 	};

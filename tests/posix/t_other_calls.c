@@ -3,6 +3,8 @@
 /* Calls on the way past the shim: sendfile, splice, tee, bare system calls, O_ASYNC. They may be slow; the stream stays whole. */
 #include "obs.h"
 
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
@@ -245,6 +247,30 @@ static void fortified(struct obs *o)
 	obs_bytes("__recvfrom_chk", buf, __recvfrom_chk(o->fd, buf, 10, sizeof(buf), 0, NULL, NULL));
 }
 
+static void network_questions(struct obs *o)
+{
+	struct ifreq lo = { .ifr_name = "lo" };
+	struct ifconf all = { .ifc_len = 0 };
+	int unsent = -1;
+
+	obs("SIOCGIFINDEX", ioctl(o->fd, SIOCGIFINDEX, &lo));
+	note("lo is %d", lo.ifr_ifindex);
+	obs("SIOCGIFFLAGS", ioctl(o->fd, SIOCGIFFLAGS, &lo));
+	note("up: %d", lo.ifr_flags & IFF_UP);
+	obs("SIOCGIFADDR", ioctl(o->fd, SIOCGIFADDR, &lo));
+	obs("SIOCGIFNETMASK", ioctl(o->fd, SIOCGIFNETMASK, &lo));
+	obs("SIOCGIFMTU", ioctl(o->fd, SIOCGIFMTU, &lo));
+	note("mtu %d", lo.ifr_mtu);
+	obs("SIOCGIFCONF", ioctl(o->fd, SIOCGIFCONF, &all) == 0 && all.ifc_len > 0);
+	snprintf(lo.ifr_name, sizeof(lo.ifr_name), "none");
+	obs("SIOCGIFINDEX", ioctl(o->fd, SIOCGIFINDEX, &lo));
+	obs("SIOCOUTQNSD", ioctl(o->fd, SIOCOUTQNSD, &unsent));
+	note("unsent %d", unsent);
+	obs("an interface's private call", ioctl(o->fd, SIOCDEVPRIVATE, &lo));
+	obs("a protocol's private call", ioctl(o->fd, SIOCPROTOPRIVATE, &lo));
+	obs("none", ioctl(o->fd, 0x89ff, &lo));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -258,6 +284,7 @@ int main(int argc, char **argv)
 		{ "preadv2 and pwritev2", vectored_files_calls, STREAM, 0 },
 		{ "tee, vmsplice and copy_file_range", page_movers, STREAM, 0 },
 		{ "O_ASYNC", signal_io, STREAM | UDP4, 0 },
+		{ "questions about the network", network_questions, STREAM | DGRAM | SEQP, 0 },
 		{ "fortified calls", fortified, STREAM, 0 },
 		{ 0 },
 	};
