@@ -145,8 +145,8 @@ static int shutdown_ring(struct gn_sock *so, int fd, int how)
 		gn_tx_lock(so, fd);
 		atomic_store(&ep->tx.shut, 1);
 		atomic_compare_exchange_strong(&so->tx.dir->fin, &none, GN_FIN_SHUT);
-		if (atomic_exchange(&so->tx.dir->c_parked, 0))
-			gn_bell(so, fd);
+		atomic_store(&so->tx.dir->c_parked, 0);
+		gn_bell(so, fd); /* asked for or not: who waits for POLLHUP alone asks for none */
 		gn_unlock(&ep->tx.lock);
 	}
 	if (how != SHUT_WR) {

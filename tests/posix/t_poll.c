@@ -432,6 +432,52 @@ static void select_of_others(struct obs *o)
 	close(p[0]);
 }
 
+static long op_shut_when_asleep(struct obs *o, long pid, long b)
+{
+	(void)b;
+	if (!thread_asleep((pid_t)pid, (pid_t)pid, -1))
+		return -2;
+	return shutdown(o->fd, SHUT_WR);
+}
+
+/* Who has shut its half asks for nothing but the hang-up, which comes with the peer's end; data that comes first lets it sleep on. */
+static void hang_up_alone(struct obs *o)
+{
+	struct epoll_event ev = { .events = 0 };
+	int ep = epoll_create1(0);
+	struct pollfd p = { o->fd, 0, 0 };
+	int64_t rc;
+
+	shutdown(o->fd, SHUT_WR);
+	epoll_ctl(ep, EPOLL_CTL_ADD, o->fd, &ev);
+	peer_text(o, op_puts, 0, "data");
+	rc = poll(&p, 1, 50);
+	obs_events("poll, data", (int)rc, (unsigned)p.revents);
+	obs_epoll("epoll, data", ep, &ev, 50);
+	peer_start(o, op_shut_when_asleep, getpid(), 0);
+	rc = poll(&p, 1, -1);
+	obs_events("poll", (int)rc, (unsigned)p.revents);
+	obs("peer", peer_done(o));
+	obs_epoll("epoll", ep, &ev, 0);
+	obs_recv(o->fd, 10, 0);
+	obs_recv(o->fd, 10, 0);
+	close(ep);
+}
+
+static void hang_up_alone_in_a_set(struct obs *o)
+{
+	struct epoll_event ev = { .events = 0 };
+	int ep = epoll_create1(0);
+
+	shutdown(o->fd, SHUT_WR);
+	epoll_ctl(ep, EPOLL_CTL_ADD, o->fd, &ev);
+	peer_start(o, op_shut_when_asleep, getpid(), 0);
+	obs_epoll("epoll", ep, &ev, -1);
+	obs("peer", peer_done(o));
+	obs_recv(o->fd, 10, 0);
+	close(ep);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -450,6 +496,8 @@ int main(int argc, char **argv)
 		{ "a pipe wakes who also waits for a socket", either_wakes, STREAM | UDP4, 0 },
 		{ "woken by bytes of another way", woken_by_another_way, STREAM, 0 },
 		{ "listeners", listeners, SOLO, 0 },
+		{ "a hang-up alone", hang_up_alone, STREAM | SEQ, THREADS },
+		{ "a hang-up alone, in a set", hang_up_alone_in_a_set, STREAM | SEQ, THREADS },
 		{ 0 },
 	};
 
