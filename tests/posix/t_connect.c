@@ -419,6 +419,50 @@ static void same_addresses_again(struct obs *o)
 	}
 }
 
+/* Data with the connection: whatever the network makes of it, the server reads it first. */
+static void fast_open(struct obs *o)
+{
+	static const uint32_t inet[] = { TCP4, TCP6 };
+	struct obs_name at, gone;
+	int one = 1;
+
+	(void)o;
+	for (size_t k = 0; k < 4; k++) {
+		uint32_t kind = inet[k & 1];
+		int lfd = listener(kind, 5, &at), fd = sock_of(kind, k < 2 ? 0 : SOCK_NONBLOCK), a;
+		const struct sockaddr *to = (const struct sockaddr *)&at.sa;
+
+		obs_kind(kind);
+		obs("MSG_FASTOPEN", sendto(fd, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, to, at.len));
+		a = accept(lfd, NULL, NULL);
+		obs_poll_until(fd, POLLOUT);
+		nonblock(fd, false);
+		obs_send(fd, "next", 0);
+		obs_recv(a, k < 2 ? 4 : 10, MSG_WAITALL * (k < 2));
+		obs("again", sendto(fd, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, to, at.len));
+		if (k < 2) {
+			obs_recv(a, 10, 0);
+			warm_pair(a, fd);
+		}
+		close(fd);
+		obs_recv(a, 10, 0);
+		close(a);
+		fd = sock_of(kind, 0);
+		obs("TCP_FASTOPEN_CONNECT", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one)));
+		obs("connect", connect(fd, to, at.len));
+		obs_send(fd, "late", 0);
+		a = accept(lfd, NULL, NULL);
+		obs_recv(a, 10, 0);
+		close(a);
+		close(fd);
+		close(lfd);
+		gone_name(kind, &gone);
+		fd = sock_of(kind, 0);
+		obs("nobody there", sendto(fd, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, (const struct sockaddr *)&gone.sa, gone.len));
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct obs_case cases[] = {
@@ -437,6 +481,7 @@ int main(int argc, char **argv)
 		{ "the same two addresses again", same_addresses_again, SOLO, 0 },
 		{ "strange addresses", strange_addresses, SOLO, 0 },
 		{ "connect with AF_UNSPEC", dissolve, TCP4, NO_RING },
+		{ "fast open", fast_open, SOLO, 0 },
 		{ "what was set before connect holds", options_hold_after_connect, SOLO, 0 },
 		{ 0 },
 	};

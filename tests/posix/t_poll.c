@@ -5,6 +5,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/timerfd.h>
 
@@ -432,6 +433,46 @@ static void select_of_others(struct obs *o)
 	close(p[0]);
 }
 
+#define HIGH 1500
+#define HIGH_WORDS (2048 / (8 * sizeof(long)))
+
+/* select() takes sets of any length; fd_set is but the shortest. */
+static void select_above_1024(struct obs *o)
+{
+	const size_t word = HIGH / (8 * sizeof(long));
+	const unsigned long bit = 1ul << HIGH % (8 * sizeof(long));
+	unsigned long in[HIGH_WORDS] = { 0 }, out[HIGH_WORDS] = { 0 };
+	struct timeval none = { 0, 0 }, some = { 3, 0 };
+	struct timespec ts = { 3, 0 };
+	struct rlimit limit;
+	int fd;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	fd = fcntl(o->fd, F_DUPFD, HIGH);
+	if (fd != HIGH)
+		die("a high descriptor");
+	in[word] = out[word] = bit;
+	obs("select", select(HIGH + 1, (fd_set *)in, (fd_set *)out, NULL, &none));
+	note("in %d out %d", !!(in[word] & bit), !!(out[word] & bit));
+	peer_text(o, op_puts, 0, "high");
+	in[word] = bit;
+	obs("select", select(HIGH + 1, (fd_set *)in, NULL, NULL, &some));
+	in[word] = bit;
+	obs("pselect", pselect(HIGH + 1, (fd_set *)in, NULL, NULL, &ts, NULL));
+	note("in %d", !!(in[word] & bit));
+	obs_recv(fd, 10, 0);
+	peer_start(o, op_send, 5, 0);
+	in[word] = bit;
+	obs("select", select(HIGH + 1, (fd_set *)in, NULL, NULL, NULL));
+	peer_done(o);
+	obs_recv(o->fd, 10, 0);
+	close(fd);
+	in[word] = bit;
+	obs("select, closed", select(HIGH + 1, (fd_set *)in, NULL, NULL, &none));
+}
+
 static long op_shut_when_asleep(struct obs *o, long pid, long b)
 {
 	(void)b;
@@ -496,6 +537,7 @@ int main(int argc, char **argv)
 		{ "a pipe wakes who also waits for a socket", either_wakes, STREAM | UDP4, 0 },
 		{ "woken by bytes of another way", woken_by_another_way, STREAM, 0 },
 		{ "listeners", listeners, SOLO, 0 },
+		{ "select above 1024", select_above_1024, STREAM | DGRAM | SEQ, 0 },
 		{ "a hang-up alone", hang_up_alone, STREAM | SEQ, THREADS },
 		{ "a hang-up alone, in a set", hang_up_alone_in_a_set, STREAM | SEQ, THREADS },
 		{ 0 },
