@@ -128,9 +128,10 @@ static int obey(int fd, int in, int out)
 	return 0;
 }
 
-enum start { BY_FORK, BY_VFORK, STATIC_BY_FORK, STATIC_BY_VFORK, RELATIVE, BY_PASSING, STARTS };
+enum start { BY_FORK, BY_VFORK, STATIC_BY_FORK, STATIC_BY_VFORK, RELATIVE, BY_PASSING, BY_PASSING_TO_STATIC };
 
-static const char *const start_name[] = { "exec", "vfork and exec", "exec of a static one", "vfork and exec of a static one", "no exec", "passing" };
+static const char *const start_name[] = { "exec", "vfork and exec", "exec of a static one", "vfork and exec of a static one", "no exec", "passing",
+					  "passing to a static one" };
 
 static struct answer tell(const struct program *p, char what, long n, long at)
 {
@@ -156,19 +157,20 @@ static void told(const struct program *p, const char *who, char what, long n, lo
 static struct program begin(const struct obs *o, enum start how)
 {
 	char path[4096 + 8], fd[16], in[16], out[16];
-	char *argv[] = { path, (char *)"--obey", fd, in, out, NULL };
+	char *argv[] = { path, (char *)(how == BY_PASSING_TO_STATIC ? "--obey-passed" : "--obey"), fd, in, out, NULL };
+	bool passing = how == BY_PASSING || how == BY_PASSING_TO_STATIC;
 	int to[2], from[2], pair[2];
 	struct program p;
 
 	if (pipe(to) || pipe(from) || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
 		die("pipe");
 	strcpy(path, "/proc/self/exe");
-	if (how == STATIC_BY_FORK || how == STATIC_BY_VFORK) {
+	if (how == STATIC_BY_FORK || how == STATIC_BY_VFORK || how == BY_PASSING_TO_STATIC) {
 		ssize_t n = readlink("/proc/self/exe", path, 4096);
 
 		strcpy(path + (n > 0 ? n : 0), "_static");
 	}
-	snprintf(fd, sizeof(fd), "%d", o->fd);
+	snprintf(fd, sizeof(fd), "%d", passing ? pair[1] : o->fd);
 	snprintf(in, sizeof(in), "%d", to[0]);
 	snprintf(out, sizeof(out), "%d", from[1]);
 	fflush(stdout);
@@ -178,11 +180,12 @@ static struct program begin(const struct obs *o, enum start how)
 	if (p.pid == 0) {
 		int mine = o->fd;
 
-		if (how == BY_PASSING) {
+		if (passing) {
 			close(o->fd);
 			close(pair[0]);
-			mine = passed_fd(pair[1]);
 		}
+		if (how == BY_PASSING)
+			mine = passed_fd(pair[1]);
 		if (how == RELATIVE || how == BY_PASSING)
 			_exit(obey(mine, to[0], from[1]));
 		execv(path, argv);
@@ -191,7 +194,7 @@ static struct program begin(const struct obs *o, enum start how)
 	close(to[0]);
 	close(from[1]);
 	close(pair[1]);
-	if (how == BY_PASSING)
+	if (passing)
 		if (pass_fd(pair[0], o->fd) != 1)
 			die("sendmsg");
 	close(pair[0]);
@@ -277,6 +280,7 @@ static void go_on_vfork(struct obs *o) { both_go_on(o, BY_VFORK); }
 static void go_on_static(struct obs *o) { both_go_on(o, STATIC_BY_FORK); }
 static void go_on_static_vfork(struct obs *o) { both_go_on(o, STATIC_BY_VFORK); }
 static void go_on_passed(struct obs *o) { both_go_on(o, BY_PASSING); }
+static void go_on_passed_static(struct obs *o) { both_go_on(o, BY_PASSING_TO_STATIC); }
 
 /* Packets keep their borders, whoever takes them; empty ones too. */
 static void packets(struct obs *o)
@@ -1000,6 +1004,7 @@ int main(int argc, char **argv)
 		{ "both go on, after exec of a static program", go_on_static, STREAM, 0 },
 		{ "both go on, after vfork and exec of a static program", go_on_static_vfork, STREAM, 0 },
 		{ "both go on, after passing", go_on_passed, STREAM, 0 },
+		{ "both go on, after passing to a static program", go_on_passed_static, STREAM, 0 },
 		{ "packets", packets, SEQ, 0 },
 		{ "empty packets", empty_packets, SEQ, 0 },
 		{ "empty packets, the other way", empty_packets_back, SEQ, 0 },
@@ -1038,6 +1043,8 @@ int main(int argc, char **argv)
 
 	if (argc == 5 && !strcmp(argv[1], "--obey"))
 		return obey(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+	if (argc == 5 && !strcmp(argv[1], "--obey-passed"))
+		return obey(passed_fd(atoi(argv[2])), atoi(argv[3]), atoi(argv[4]));
 	if (argc == 3 && !strcmp(argv[1], "--count"))
 		return count(atoi(argv[2]));
 	return obs_main(argc, argv, cases);
