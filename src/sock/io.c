@@ -9,7 +9,7 @@
 #include "sock/sleep.h"
 
 #define COPY_BYTES 65536 /* of sendfile, at a time: as many as the kernel's, which fills a pipe */
-#define DISCARD_MAX 16 /* times gn_waste, in one call */
+#define DISCARD_MAX 16 /* times gn_waste, in one piece */
 #define BIG_BUFFER (4 << 20) /* what TCP lets a sender run ahead; AF_UNIX starts with 208 KiB */
 
 GN_BULK char gn_waste[GN_WASTE_BYTES];
@@ -221,8 +221,7 @@ static void name_out(struct gn_sock *so, int fd, struct gn_io *io)
 	io->name_len = len;
 }
 
-/* recv(MSG_TRUNC) on TCP throws the bytes away (tcp(7)). */
-ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io))
+static ssize_t discard_piece(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io))
 {
 	struct iovec iov[DISCARD_MAX];
 	struct gn_io into = {.iov = iov, .flags = io->flags & ~MSG_TRUNC};
@@ -232,6 +231,21 @@ ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*
 	io->name_len = 0;
 	io->control_len = 0;
 	return recv(so, fd, &into);
+}
+
+/* recv(MSG_TRUNC) on TCP throws the bytes away, or counts them (MSG_PEEK): tcp(7). The lane may change after a piece. */
+ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io))
+{
+	struct gn_io piece = *io;
+	ssize_t rc = discard_piece(so, fd, io, recv), done = rc;
+
+	piece.flags |= io->flags & MSG_WAITALL ? 0 : MSG_DONTWAIT; /* something is there */
+	while (rc == DISCARD_MAX * GN_WASTE_BYTES && (size_t)done < io->total && !(io->flags & MSG_PEEK)) {
+		piece.total = GN_MIN(io->total - (size_t)done, (size_t)DISCARD_MAX * GN_WASTE_BYTES);
+		rc = gn_recv_io(so, fd, &piece);
+		done += GN_MAX(rc, (ssize_t)0);
+	}
+	return done;
 }
 
 /* As put_cmsg() of the kernel; io->control_len counts what has been put. */
@@ -297,7 +311,7 @@ static ssize_t recv_ring(struct gn_sock *so, int fd, struct gn_io *io)
 		return recv_urgent(so, fd, io);
 	if (unlikely(io->flags & MSG_ERRQUEUE) && gn_flag(so->ep, GN_EP_EMULATED))
 		return -EAGAIN;
-	if (unlikely(io->flags & MSG_TRUNC) && gn_flag(so->ep, GN_EP_EMULATED) && !(io->flags & MSG_PEEK))
+	if (unlikely(io->flags & MSG_TRUNC) && gn_flag(so->ep, GN_EP_EMULATED))
 		return gn_recv_discard(so, fd, io, gn_stream_recv);
 	if (unlikely(!so->settled))
 		gn_settle(so, fd);

@@ -220,7 +220,7 @@ static ssize_t recv_emulated(struct gn_sock *so, int fd, struct gn_io *io)
 	uint64_t skip = 0;
 	ssize_t rc;
 
-	if ((io->flags & MSG_TRUNC) && !(io->flags & (MSG_PEEK | MSG_OOB)))
+	if ((io->flags & MSG_TRUNC) && !(io->flags & MSG_OOB))
 		return gn_recv_discard(so, fd, io, recv_emulated);
 	if (unlikely(!io->total))
 		return recv_none(so, fd, io);

@@ -3,6 +3,8 @@
 /* Flags of send and recv on a stream: DONTWAIT, WAITALL, PEEK, TRUNC, NOSIGNAL, and lengths of zero. */
 #include "obs.h"
 
+#define MUCH (3 << 20)
+
 static void dontwait_on_empty(struct obs *o)
 {
 	obs_recv(o->fd, 10, MSG_DONTWAIT);
@@ -172,6 +174,43 @@ static void trunc_throws_away_on_tcp(struct obs *o)
 	obs_recv(o->fd, 20, MSG_DONTWAIT);
 }
 
+/* On TCP MSG_TRUNC touches no buffer, on AF_UNIX it means nothing. */
+static void trunc_and(struct obs *o, const char *what, size_t n, int flags)
+{
+	static char buf[MUCH];
+	size_t touched = 0;
+	ssize_t rc;
+
+	memset(buf, 'z', sizeof(buf));
+	rc = recv(o->fd, buf, n, flags);
+	for (size_t i = 0; i < sizeof(buf); i++)
+		touched += buf[i] != 'z';
+	obs(what, rc);
+	note("touched: %zu", touched);
+}
+
+static void trunc_with_others(struct obs *o)
+{
+	peer_text(o, op_puts, 0, "0123456789");
+	settle(o->fd);
+	trunc_and(o, "TRUNC PEEK", 4, MSG_TRUNC | MSG_PEEK);
+	trunc_and(o, "TRUNC PEEK", 100, MSG_TRUNC | MSG_PEEK | MSG_DONTWAIT);
+	trunc_and(o, "TRUNC", 3, MSG_TRUNC);
+	obs_recv(o->fd, 2, 0);
+	trunc_and(o, "TRUNC", 100, MSG_TRUNC | MSG_DONTWAIT);
+	trunc_and(o, "TRUNC", 100, MSG_TRUNC | MSG_DONTWAIT);
+	trunc_and(o, "TRUNC PEEK", 100, MSG_TRUNC | MSG_PEEK | MSG_DONTWAIT);
+	peer_start(o, op_bulk_out, MUCH, 1);
+	trunc_and(o, "TRUNC WAITALL", MUCH, MSG_TRUNC | MSG_WAITALL);
+	peer_done(o);
+	peer_start(o, op_bulk_out, MUCH + 4, 1);
+	trunc_and(o, "WAITALL", MUCH, MSG_WAITALL);
+	trunc_and(o, "TRUNC WAITALL", 4, MSG_TRUNC | MSG_WAITALL);
+	peer_done(o);
+	peer(o, op_close, 0, 0);
+	trunc_and(o, "TRUNC WAITALL", 4, MSG_TRUNC | MSG_WAITALL);
+}
+
 static void zero_lengths(struct obs *o)
 {
 	char c = 'x';
@@ -310,6 +349,7 @@ int main(int argc, char **argv)
 		{ "MSG_PEEK leaves the data", peek, STREAM, THREADS },
 		{ "MSG_PEEK blocks as recv does", peek_blocks_and_leaves_the_data, STREAM, 0 },
 		{ "MSG_TRUNC", trunc_throws_away_on_tcp, STREAM, 0 },
+		{ "MSG_TRUNC with others", trunc_with_others, STREAM, 0 },
 		{ "lengths of zero", zero_lengths, STREAM, 0 },
 		{ "a read of nothing comes first", empty_read_comes_first, STREAM, COLD_ONLY },
 		{ "what poll() promises is there, while the lane changes", poll_promises_a_byte, SOLO, 0 },
