@@ -6,25 +6,22 @@
 
 #include "shim/shim.h"
 
-int gn_before_prctl(long op, unsigned long mode, const void *filter)
+void gn_before_prctl(long op, unsigned long mode, const void *filter)
 {
 	if (op == PR_SET_SECCOMP && (mode == SECCOMP_MODE_STRICT || (mode == SECCOMP_MODE_FILTER && filter)))
-		return gn_sandbox();
-	return 0;
+		gn_sandbox();
 }
 
-int gn_before_seccomp(unsigned long op, const void *filter)
+void gn_before_seccomp(unsigned long op, const void *filter)
 {
 	if (op == SECCOMP_SET_MODE_STRICT || (op == SECCOMP_SET_MODE_FILTER && filter))
-		return gn_sandbox();
-	return 0;
+		gn_sandbox();
 }
 
 INTERPOSE(int, prctl, (int op, ...))
 {
 	unsigned long a, b, c, d;
 	va_list args;
-	int rc;
 
 	va_start(args, op);
 	a = va_arg(args, unsigned long);
@@ -34,7 +31,7 @@ INTERPOSE(int, prctl, (int op, ...))
 	va_end(args);
 	gn_enter();
 	gn_begin();
-	rc = gn_before_prctl(op, a, (const void *)(uintptr_t)b);
+	gn_before_prctl(op, a, (const void *)(uintptr_t)b);
 	gn_end();
-	return rc < 0 ? (int)gn_ret(rc) : gn_real.prctl(op, a, b, c, d);
+	return gn_real.prctl(op, a, b, c, d);
 }

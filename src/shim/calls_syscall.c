@@ -318,12 +318,11 @@ __attribute__((no_sanitize("address"))) INTERPOSE(long, syscall, (long nr, ...))
 	if (moves_bytes(nr, &w, &rc) || opens_or_closes(nr, &w, &rc) || tells(nr, &w, &rc) || waits(nr, &w, &rc) || forks(nr, &w, &rc) ||
 	    execs(nr, &w, &rc) || enters_namespaces(nr, &w, &rc))
 		return rc;
-	rc = 0;
 	gn_begin();
 	if (nr == SYS_seccomp)
-		rc = gn_before_seccomp((unsigned long)w.a, (const void *)w.c);
+		gn_before_seccomp((unsigned long)w.a, (const void *)w.c);
 	if (nr == SYS_prctl)
-		rc = gn_before_prctl(w.a, (unsigned long)w.b, (const void *)w.c);
+		gn_before_prctl(w.a, (unsigned long)w.b, (const void *)w.c);
 	gn_end();
-	return gn_ret(rc < 0 ? rc : gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
+	return gn_ret(gn_raw6(nr, w.a, w.b, w.c, w.d, w.e, w.f));
 }

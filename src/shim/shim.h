@@ -158,8 +158,8 @@ static inline ssize_t gn_ret(ssize_t rc)
 	return -1;
 }
 
-/* calls_sandbox.c: the same call may come by prctl() and by syscall(). -errno: it is not to be made. */
-int gn_before_prctl(long op, unsigned long mode, const void *filter);
-int gn_before_seccomp(unsigned long op, const void *filter);
+/* calls_sandbox.c: the same call may come by prctl() and by syscall() */
+void gn_before_prctl(long op, unsigned long mode, const void *filter);
+void gn_before_seccomp(unsigned long op, const void *filter);
 
 #endif

@@ -117,7 +117,7 @@ bool gn_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_se
 void gn_net_moves(int flags); /* CLONE_*: this thread, or a child, is about to enter namespaces */
 
 /* sandbox.c */
-int gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
+void gn_sandbox(void); /* the process is about to put itself under a seccomp filter */
 
 /* epoll_ctl.c, epoll.c */
 int gn_epoll_ctl(int set, int op, int fd, struct epoll_event *event);

@@ -74,11 +74,18 @@ static bool handlers_stand;
 
 /* Of the thread that forks. */
 static __thread __attribute__((tls_model("initial-exec"))) struct {
-	bool entered;         /* the handlers of ours that run after it have something to undo */
+	bool entered;            /* the handlers of ours that run after it have something to undo */
 	bool has_sets;
-	uint32_t pass;        /* in which its child was counted; 0: it was not */
-	struct gn_sock *over; /* what was held and is to be let go of */
+	uint32_t pass;           /* in which its child was counted */
+	struct counted *counted; /* of the gn_fork() that wants to know; NULL */
+	struct gn_sock *over;    /* what was held and is to be let go of */
 } forking;
+
+/* How a child was counted, should there be none: handlers of signals and of the program's, which run before that is known, may fork too. */
+struct counted {
+	uint32_t pass; /* 0: it was not */
+	bool has_sets;
+};
 
 /* Endpoints that are held still, by so->next_free, which is of use only in those that are free. Under gn_world.big. */
 static struct gn_sock *held;
@@ -205,15 +212,15 @@ static void end_parent(void)
 
 /* What was counted and is there still: who has left meanwhile, or was counted for another thread's child since, stays counted, which is slow
  * and right. */
-static void uncount(void)
+static void uncount(const struct counted *c)
 {
-	if (!forking.pass)
+	if (!c->pass)
 		return;
 	gn_inside_begin();
 	gn_lock(&gn_world.big);
-	for_each_of(forking.pass, uncount_child);
+	for_each_of(c->pass, uncount_child);
 	gn_sleep_fork(GN_FORK_FAILED);
-	if (forking.has_sets)
+	if (c->has_sets)
 		gn_family_fork_failed();
 	gn_unlock(&gn_world.big);
 	gn_inside_end();
@@ -268,9 +275,15 @@ static void before_handler(void)
 /* Whether there is a child is not told here. */
 static void parent_handler(void)
 {
-	if (forking.entered)
-		end_parent();
+	bool entered = forking.entered;
+
 	forking.entered = false;
+	if (!entered)
+		return;
+	if (forking.counted)
+		*forking.counted = (struct counted){forking.pass, forking.has_sets};
+	forking.counted = NULL;
+	end_parent();
 }
 
 static void child_handler(void)
@@ -301,24 +314,29 @@ void gn_fork_child(void)
 
 void gn_fork_parent(bool failed)
 {
+	struct counted c = {forking.pass, forking.has_sets};
+
 	end_parent();
 	if (failed)
-		uncount();
+		uncount(&c);
 }
 
 pid_t gn_fork(pid_t (*real_fork)(void))
 {
 	bool direct = (real_fork != gn_real.fork || !handlers_stand) && gn_fork_begin();
+	struct counted c = {0}, *outer = forking.counted;
 	pid_t pid;
 
-	forking.pass = direct ? forking.pass : 0;
+	if (!direct)
+		forking.counted = &c;
 	pid = real_fork();
+	forking.counted = outer;
 	if (direct && pid == 0)
 		gn_fork_child();
 	else if (direct)
 		gn_fork_parent(pid < 0);
 	else if (pid < 0)
-		uncount();
+		uncount(&c);
 	return pid;
 }
 

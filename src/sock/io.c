@@ -9,7 +9,7 @@
 #include "sock/sleep.h"
 
 #define COPY_BYTES 65536 /* of sendfile, at a time: as many as the kernel's, which fills a pipe */
-#define DISCARD_MAX 16 /* times gn_waste, in one piece */
+#define DISCARD_MAX 64 /* times gn_waste, in one piece */
 #define BIG_BUFFER (4 << 20) /* what TCP lets a sender run ahead; AF_UNIX starts with 208 KiB */
 
 GN_BULK char gn_waste[GN_WASTE_BYTES];
@@ -233,7 +233,8 @@ static ssize_t discard_piece(struct gn_sock *so, int fd, struct gn_io *io, ssize
 	return recv(so, fd, &into);
 }
 
-/* recv(MSG_TRUNC) on TCP throws the bytes away, or counts them (MSG_PEEK): tcp(7). The lane may change after a piece. */
+/* recv(MSG_TRUNC) on TCP throws the bytes away, or counts them (MSG_PEEK): tcp(7). From the ring the lane
+ * may change after a piece; in the kernel lane, which the caller counts, it cannot. */
 ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*recv)(struct gn_sock *so, int fd, struct gn_io *io))
 {
 	struct gn_io piece = *io;
@@ -242,7 +243,8 @@ ssize_t gn_recv_discard(struct gn_sock *so, int fd, struct gn_io *io, ssize_t (*
 	piece.flags |= io->flags & MSG_WAITALL ? 0 : MSG_DONTWAIT; /* something is there */
 	while (rc == DISCARD_MAX * GN_WASTE_BYTES && (size_t)done < io->total && !(io->flags & MSG_PEEK)) {
 		piece.total = GN_MIN(io->total - (size_t)done, (size_t)DISCARD_MAX * GN_WASTE_BYTES);
-		rc = gn_recv_io(so, fd, &piece);
+		fd = gn_fd_still(so, fd);
+		rc = fd < 0 ? 0 : recv == gn_stream_recv ? gn_recv_io(so, fd, &piece) : discard_piece(so, fd, &piece, recv);
 		done += GN_MAX(rc, (ssize_t)0);
 	}
 	return done;

@@ -344,9 +344,11 @@ static int shared(struct gn_sock *so, int fd, int copy, bool still)
 			gn_connecting_end(so);
 		still = false;
 		rc = leave_to_stdio(&so, fd);
+		if (rc >= 0)
+			rc = dup_again(fd, copy);
 		if (rc < 0)
 			gn_sys_close(copy);
-		copy = rc < 0 ? rc : dup_again(fd, copy);
+		copy = rc;
 	}
 	if (copy < 0) {
 		if (so)

@@ -86,6 +86,12 @@ void gn_heed(struct gn_sock *so, int fd)
 	gn_unlock(&so->ep->tx.lock);
 }
 
+/* Or has another thread closed it while we waited? */
+static bool is_there(const struct gn_sock *so, int fd)
+{
+	return gn_is_vfork_child() || atomic_load(gn_slot(fd)) == so;
+}
+
 int gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), int (*stays)(struct gn_sock *so, int fd), enum gn_reason why)
 {
 	uint64_t until;
@@ -105,8 +111,11 @@ int gn_retreat_all(bool (*leaves)(struct gn_sock *so, int fd), int (*stays)(stru
 				if (pass == 0) {
 					gn_private_retire(so, (int)fd);
 					leave_begins(so, (int)fd, why);
-				} else if (!gn_retreat_wait(so, (int)fd, until))
+				} else if (!gn_retreat_wait(so, (int)fd, until) && is_there(so, (int)fd)) {
 					rc = stays(so, (int)fd);
+					if (rc < 0 && !is_there(so, (int)fd))
+						rc = 0;
+				}
 			}
 			gn_put(so);
 		}

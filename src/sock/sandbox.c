@@ -21,9 +21,12 @@ static bool may_be_on_ring(struct gn_sock *so, int fd)
 	return atomic_load(&so->ep->state) == GN_ESTAB || so->ep->type == SOCK_DGRAM;
 }
 
+/* A sandbox is never refused on our account: where no relay can be had, the connection ends, for all to see. */
 static int stays(struct gn_sock *so, int fd)
 {
-	return so->ep->type != SOCK_DGRAM ? gn_relay(so, fd) : 0;
+	if (so->ep->type != SOCK_DGRAM && gn_relay(so, fd) < 0)
+		gn_sys_shutdown(fd, SHUT_RDWR);
+	return 0;
 }
 
 static void sock_settle(struct gn_sock *so, int fd)
@@ -69,16 +72,12 @@ static void sock_forget(struct gn_sock *so, int fd)
 		atomic_store(gn_slot(fd), NULL);
 }
 
-int gn_sandbox(void)
+void gn_sandbox(void)
 {
-	int rc;
-
 	if (gn_world.sandboxed || gn_is_vfork_child())
-		return 0;
+		return;
 	gn_early_leave();
-	rc = gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
-	if (rc < 0)
-		return rc;
+	gn_retreat_all(may_be_on_ring, stays, GN_WHY_SANDBOX);
 	for_each_fd(GN_KIND_SOCK, sock_settle);
 	for_each_fd(GN_KIND_EPOLL, set_plain);
 	gn_births_note(false); /* a look into /proc */
@@ -88,7 +87,6 @@ int gn_sandbox(void)
 	gn_world.sandboxed = true;
 	gn_signals_sandbox();
 	setenv("GNEZDO_SANDBOX", "1", 1);
-	return 0;
 }
 
 struct gn_sock *gn_sandboxed(int fd)

@@ -250,15 +250,16 @@ static bool is_any(struct gn_sock *so, int fd)
 
 int gn_before_uring(void)
 {
+	static _Atomic bool handed_over;
 	int rc;
 
-	if (gn_is_vfork_child() || gn_world.unseen)
+	if (gn_is_vfork_child() || atomic_load(&handed_over))
 		return 0;
 	gn_world.unseen = gn_world.looked = true;
 	gn_world.why_kernel = GN_WHY_URING;
 	gn_world.lanes = GN_LANES_KERNEL;
 	rc = gn_retreat_all(is_any, gn_relay, GN_WHY_CALL);
-	if (rc < 0)
-		gn_world.unseen = false;
+	if (rc >= 0)
+		atomic_store(&handed_over, true);
 	return rc;
 }

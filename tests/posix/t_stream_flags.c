@@ -3,7 +3,7 @@
 /* Flags of send and recv on a stream: DONTWAIT, WAITALL, PEEK, TRUNC, NOSIGNAL, and lengths of zero. */
 #include "obs.h"
 
-#define MUCH (3 << 20)
+#define MUCH (9 << 20)
 
 static void dontwait_on_empty(struct obs *o)
 {
