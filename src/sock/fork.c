@@ -173,14 +173,6 @@ static void forget_all(void)
 	held = NULL;
 }
 
-static bool enter(void)
-{
-	if (gn_world.sandboxed || gn_is_vfork_child())
-		return false;
-	gn_inside_begin();
-	return true;
-}
-
 static void hold(void)
 {
 	gn_births_note(true); /* from now on others take over locks of ours */
@@ -267,9 +259,7 @@ static void begin_child(void)
 /* For everybody who calls libc's fork(), libc itself included. */
 static void before_handler(void)
 {
-	forking.entered = enter();
-	if (forking.entered)
-		hold();
+	forking.entered = gn_fork_begin();
 }
 
 /* Whether there is a child is not told here. */
@@ -300,8 +290,9 @@ void gn_fork_handlers(void)
 
 bool gn_fork_begin(void)
 {
-	if (!enter())
+	if (gn_world.sandboxed || gn_is_vfork_child())
 		return false;
+	gn_inside_begin();
 	hold();
 	return true;
 }

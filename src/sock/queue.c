@@ -3,9 +3,8 @@
  * Callers of a private face whose queue is full.
  *
  * TCP's caller of a full queue is not refused: its SYN is lost, it tries again, and gives up after about two minutes (ETIMEDOUT), or when its
- * options say so. Taking the
- * public face instead would let twice as many wait as the program asked for. So: a blocking caller sleeps in the kernel's own connect() of
- * the AF_UNIX socket, which waits for room. One that does not block, or was interrupted, has a mute socket under its descriptor
+ * options say so. Taking the public face instead would let twice as many wait as the program asked for. So: a blocking caller sleeps in the
+ * kernel's own connect() of the AF_UNIX socket, which waits for room. One that does not block, or was interrupted, has a mute socket under its descriptor
  * (one end of a pair, unwritable) and tries again whenever the program asks about it or sleeps: poll, select and epoll sleep in short
  * pieces while gn_world.queued is not 0. When the private face is gone, the program's own TCP socket calls the public one, and what
  * happens then is the kernel's.

@@ -16,12 +16,8 @@ static int64_t room_for(struct gn_sock *so, size_t want)
 {
 	struct gn_ring *r = &so->ep->tx.ring;
 	uint32_t known = so->tx.size - (r->own - r->seen);
-	int64_t room;
 
-	if (likely(known >= want))
-		return (int64_t)want;
-	room = gn_ring_space(r, &so->tx); /* looked at once: the reader goes on meanwhile */
-	return GN_MIN(room, (int64_t)want);
+	return likely(known >= want) ? (int64_t)want : GN_MIN(gn_ring_space(r, &so->tx), (int64_t)want);
 }
 
 static bool is_deaf(const struct gn_sock *so)
