@@ -119,6 +119,7 @@ void obs_poll(int fd, short events);                        /* what poll() says 
 void obs_poll_until(int fd, short events);                  /* waits up to the deadline for any of them */
 int obs_getopt(const char *what, int fd, int level, int name); /* an int option; prints it */
 void obs_names(const char *who, int fd);                       /* getsockname and getpeername */
+void many_descriptors(void);                                   /* as many as the hard limit allows */
 void settle(int fd);                                        /* until something is readable, deadline, silent */
 
 /* The peer. An operation runs there; its result and errno come back. */

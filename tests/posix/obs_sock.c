@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 
 const struct obs_kind obs_kinds[] = {
@@ -75,6 +76,15 @@ int64_t peer_patience_ms = PEER_PATIENCE_MS;
 int64_t deadline_ms(void)
 {
 	return now_ms() + peer_patience_ms;
+}
+
+void many_descriptors(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void die(const char *what)

@@ -104,12 +104,9 @@ static void spawned_from_cloexec(struct obs *o)
 /* The same by a number that select() cannot name. */
 static void spawned_from_a_high_number(struct obs *o)
 {
-	struct rlimit files = { 3000, 3000 };
 	int low = o->fd;
 
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	many_descriptors();
 	o->fd = fcntl(low, F_DUPFD_CLOEXEC, 2000);
 	if (o->fd < 0)
 		die("F_DUPFD_CLOEXEC");

@@ -332,15 +332,6 @@ static void prefork_epoll(struct obs *o)
 	}
 }
 
-static void many_descriptors(void)
-{
-	struct rlimit limit;
-
-	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* All callers are open at once; a child process serves each. */
 static long op_callers_at_once(struct obs *o, long n, long b)
 {

@@ -5,7 +5,6 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/timerfd.h>
 
@@ -444,12 +443,9 @@ static void select_above_1024(struct obs *o)
 	unsigned long in[HIGH_WORDS] = { 0 }, out[HIGH_WORDS] = { 0 };
 	struct timeval none = { 0, 0 }, some = { 3, 0 };
 	struct timespec ts = { 3, 0 };
-	struct rlimit limit;
 	int fd;
 
-	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	many_descriptors();
 	fd = fcntl(o->fd, F_DUPFD, HIGH);
 	if (fd != HIGH)
 		die("a high descriptor");
